@@ -1,10 +1,23 @@
 //! Domain operations on packed buffers: one trait, one implementation per kind of device.
 //!
 //! Owns every `unsafe` block of the project. Knows nothing about files, tokenisers or model
-//! architectures; the entry type is [`TensorView`] for data that comes in.
+//! architectures. The entry type is the [`Backend`] trait; [`cpu::CpuBackend`] is the fast host
+//! implementation and [`reference::ReferenceBackend`] its slow, obvious twin, against which every
+//! other implementation is tested.
 
+mod backend;
+pub mod cpu;
+mod error;
 mod mapped_file;
+mod packed;
+pub mod reference;
+mod spec;
 mod tensor_view;
+pub mod tolerance;
 
+pub use backend::Backend;
+pub use error::BackendError;
 pub use mapped_file::MappedFile;
+pub use packed::PackedView;
+pub use spec::{AttentionSpec, Epilogue, PoolSpec, RotarySpec, TokenDropout};
 pub use tensor_view::{DType, TensorView};

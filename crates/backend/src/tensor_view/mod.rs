@@ -1,5 +1,7 @@
 //! A borrowed, device-free view of one tensor as it lies in a checkpoint.
 
+mod widen;
+
 use std::fmt;
 
 /// Element type of a stored tensor.
