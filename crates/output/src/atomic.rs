@@ -253,3 +253,15 @@ fn remove_stale(partial: &Path, target: &Path) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parent_dir_of_bare_name_is_current_folder() {
+        assert_eq!(parent_dir(Path::new("table.txt")), Path::new("."));
+        assert_eq!(parent_dir(Path::new("out/table.txt")), Path::new("out"));
+        assert_eq!(parent_dir(Path::new("/table.txt")), Path::new("/"));
+    }
+}

@@ -201,3 +201,36 @@ impl Spool {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read_features;
+
+    fn write(path: &Path, ids_limit_bytes: usize) {
+        let spec = EmbeddingSpec {
+            hidden_size: 2,
+            layout: EmbeddingLayout::Pooled,
+            metadata: vec![],
+        };
+        let mut sink = SafetensorsSink::with_ids_limit(path, spec, ids_limit_bytes).unwrap();
+        for id in ["first", "se\"cond", "third"] {
+            sink.append(id, 1, &[1.0, 2.0]).unwrap();
+        }
+        Box::new(sink).close().unwrap().commit().unwrap();
+    }
+
+    #[test]
+    fn ids_beyond_header_limit_go_to_sidecar() {
+        let folder = tempfile::tempdir().unwrap();
+        // Each id takes its quotes twice and their escapes: 11 + 16 + 11 bytes.
+        for (limit_bytes, sidecar) in [(38, false), (37, true)] {
+            let path = folder.path().join(format!("{limit_bytes}.safetensors"));
+            write(&path, limit_bytes);
+            assert_eq!(ids_path(&path).is_file(), sidecar, "{limit_bytes}");
+            let features = read_features(&path, None).unwrap();
+            assert_eq!(features.ids.unwrap(), ["first", "se\"cond", "third"]);
+            assert_eq!(features.array.rows, 3);
+        }
+    }
+}

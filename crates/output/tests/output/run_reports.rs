@@ -1,0 +1,151 @@
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use virnucpro_output::{
+    Counts, InputSummary, LetterCounts, ModelPart, ModelSummary, SCHEMA_VERSION, StageTiming,
+    Summary, Tool, Verdict, VerdictCounts, write_fasta_record,
+};
+
+fn summary() -> Summary {
+    let mut contigs = VerdictCounts::default();
+    for verdict in Verdict::ALL {
+        contigs.add(verdict);
+    }
+    contigs.add(Verdict::Unreadable);
+    let mut settings = serde_json::Map::new();
+    settings.insert("chunk_length_nt".to_owned(), json!(500));
+    Summary {
+        schema_version: SCHEMA_VERSION,
+        tool: Tool {
+            name: "virnucpro".to_owned(),
+            version: "0.1.0".to_owned(),
+        },
+        settings,
+        model: ModelSummary {
+            name: "mini".to_owned(),
+            parts: vec![ModelPart {
+                role: "classifier_500".to_owned(),
+                path: PathBuf::from("mini/500.safetensors"),
+                sha256: "ab".repeat(32),
+                parameters: 12,
+            }],
+        },
+        precision: "f32".to_owned(),
+        device: "cpu".to_owned(),
+        inputs: vec![InputSummary {
+            path: PathBuf::from("-"),
+            sha256: "cd".repeat(32),
+            bytes: 7,
+            format: "fasta".to_owned(),
+            compression: "none".to_owned(),
+            records: 6,
+            letters_nt: 99,
+        }],
+        counts: Counts {
+            records: 6,
+            letters: LetterCounts {
+                acgt: 90,
+                n: 9,
+                ..LetterCounts::default()
+            },
+            contigs,
+            ..Counts::default()
+        },
+        timings: vec![StageTiming {
+            stage: "read".to_owned(),
+            elapsed_ms: 1.25,
+        }],
+    }
+}
+
+#[test]
+fn summary_comes_back_from_json() {
+    let mut text = Vec::new();
+    summary().write(&mut text).unwrap();
+    assert_eq!(text.last(), Some(&b'\n'));
+    assert_eq!(serde_json::from_slice::<Summary>(&text).unwrap(), summary());
+}
+
+#[test]
+fn summary_schema_version_1_names_are_stable() {
+    let value = serde_json::to_value(summary()).unwrap();
+    let names = |value: &Value| {
+        value
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let sorted = |text: &str| {
+        let mut names: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(value["schema_version"], 1);
+    assert_eq!(
+        names(&value),
+        sorted("schema_version tool settings model precision device inputs counts timings")
+    );
+    assert_eq!(
+        names(&value["counts"]),
+        sorted(
+            "records empty_records too_short_records duplicate_ids empty_ids letters chunks \
+             readable_chunks frames empty_frames_dropped unknown_residues protein_tokens \
+             nucleotide_tokens protein_sequences_embedded nucleotide_sequences_embedded \
+             unique_protein_sequences unique_nucleotide_sequences non_finite rows_written \
+             viral_chunks contigs"
+        )
+    );
+    assert_eq!(
+        names(&value["counts"]["letters"]),
+        sorted("acgt n iupac other lower")
+    );
+    assert_eq!(value["counts"]["contigs"]["unreadable"], 2);
+    assert_eq!(value["model"]["parts"][0]["sha256"], "ab".repeat(32));
+    assert_eq!(value["settings"]["chunk_length_nt"], 500);
+    assert_eq!(
+        value["timings"][0],
+        json!({"stage": "read", "elapsed_ms": 1.25})
+    );
+}
+
+#[test]
+fn summary_verdicts_add_up() {
+    let contigs = summary().counts.contigs;
+    assert_eq!(contigs.total(), 6);
+    assert_eq!(
+        (
+            contigs.viral,
+            contigs.nonviral,
+            contigs.too_short,
+            contigs.empty
+        ),
+        (1, 1, 1, 1)
+    );
+}
+
+fn fasta(header: &[u8], sequence: &[u8]) -> String {
+    let mut text = Vec::new();
+    write_fasta_record(&mut text, header, sequence).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn fasta_sequence_is_wrapped_at_sixty_letters() {
+    let line = "A".repeat(60);
+    assert_eq!(
+        fasta(b"id and words", &[b'A'; 121]),
+        format!(">id and words\n{line}\n{line}\nA\n")
+    );
+    assert_eq!(fasta(b"x", &[b'A'; 60]), format!(">x\n{line}\n"));
+}
+
+#[test]
+fn fasta_empty_sequence_has_no_sequence_line() {
+    assert_eq!(fasta(b"", b""), ">\n");
+}
+
+#[test]
+fn fasta_header_stays_one_line() {
+    assert_eq!(fasta(b"a\nb\r\n>c", b"acgN"), ">a b  >c\nacgN\n");
+}
