@@ -178,7 +178,7 @@ fn units_slow_consumer_bounds_what_is_drawn() {
         ahead < 60,
         "{ahead} records drawn although nobody takes results"
     );
-    units.nth(ahead).unwrap().unwrap();
+    units.nth(3 * ahead).unwrap().unwrap();
     assert!(drawn.load(Ordering::SeqCst) > ahead);
 }
 
@@ -195,6 +195,6 @@ fn units_give_the_reader_and_its_statistics_back() {
     );
     assert_eq!(
         (stats.empty_sequences, stats.bytes, stats.sha256.len()),
-        (1, 19 - 1, 64)
+        (1, 16, 64)
     );
 }
