@@ -1,4 +1,5 @@
 //! Compressed inputs: every member, frame and stream is read, damage is an error with its place.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may fail loudly too")]
 
 mod common;
 

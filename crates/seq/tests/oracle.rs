@@ -1,4 +1,5 @@
 //! Parity with the original VirNucPro, byte for byte, on the recorded fixtures.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may fail loudly too")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The threaded driver: order, independence from the number of threads, failures, early end.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may fail loudly too")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The record grammar, what is counted on the way, and one clear error for every bad input.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may fail loudly too")]
 
 mod common;
 
