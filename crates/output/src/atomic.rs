@@ -257,6 +257,48 @@ fn remove_stale(partial: &Path, target: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OutputSet;
+
+    /// A file whose buffer can be filled but never written out, as on a full disk.
+    fn unwritable(path: &Path) -> AtomicFile {
+        let mut file = AtomicFile::create(path).unwrap();
+        let read_only = File::open(&file.partial).unwrap();
+        file.writer = Some(BufWriter::with_capacity(BUFFER_BYTES, read_only));
+        file
+    }
+
+    #[test]
+    fn output_set_failed_write_changes_no_final_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("a"), "old").unwrap();
+        let mut set = OutputSet::new();
+        for mut file in [
+            AtomicFile::create(path("a")).unwrap(),
+            unwritable(&path("b")),
+        ] {
+            file.write_all(b"new").unwrap();
+            set.push(file);
+        }
+        let message = set.commit().unwrap_err().to_string();
+        assert!(message.starts_with(&format!("cannot write {}: ", path("b").display())));
+        assert_eq!(fs::read_to_string(path("a")).unwrap(), "old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn atomic_file_failed_write_names_target() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.txt");
+        let error = unwritable(&path)
+            .write_all(&vec![b'x'; 2 * BUFFER_BYTES])
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with(&format!("cannot write {}: ", path.display()))
+        );
+    }
 
     #[test]
     fn parent_dir_of_bare_name_is_current_folder() {

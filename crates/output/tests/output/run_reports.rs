@@ -1,8 +1,9 @@
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use virnucpro_output::{
-    Counts, InputSummary, LetterCounts, ModelPart, ModelSummary, SCHEMA_VERSION, StageTiming,
-    Summary, Tool, Verdict, VerdictCounts, write_fasta_record,
+    Consensus, ContigTable, Counts, Error, InputSummary, LetterCounts, ModelPart, ModelSummary,
+    PredictionTable, SCHEMA_VERSION, StageTiming, Summary, Tool, Verdict, VerdictCounts,
+    write_fasta_record,
 };
 
 fn summary() -> Summary {
@@ -55,6 +56,34 @@ fn summary() -> Summary {
             elapsed_ms: 1.25,
         }],
     }
+}
+
+/// A writer like a full disk.
+struct Full;
+
+impl std::io::Write for Full {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::StorageFull.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn reports_full_disk_is_an_error_everywhere() {
+    assert!(PredictionTable::new(Full).is_err());
+    assert!(ContigTable::new(Full).is_err());
+    assert!(Consensus::new().write(Full).is_err());
+    assert!(summary().write(Full).is_err());
+    assert!(write_fasta_record(Full, b"id", b"ACGT").is_err());
+}
+
+#[test]
+fn error_can_cross_threads() {
+    fn check<T: Send + Sync + 'static>() {}
+    check::<Error>();
 }
 
 #[test]

@@ -62,6 +62,19 @@ fn score_text_tie_takes_even_digit() {
 }
 
 #[test]
+fn score_text_power_of_two_stays_in_its_interval() {
+    // The nearest text of eight digits, 1.2621774e-29, belongs to the f32 below.
+    assert_eq!(
+        score_text(f32::from_bits(0x0f80_0000)).to_string(),
+        "1.2621775e-29"
+    );
+    assert_eq!(
+        python_float_text(2_f64.powi(-1017)).to_string(),
+        "7.120236347223045e-307"
+    );
+}
+
+#[test]
 fn score_text_special_values_follow_python() {
     assert_eq!(score_text(-0.0).to_string(), "-0.0");
     assert_eq!(score_text(-f32::NAN).to_string(), "nan");
