@@ -93,6 +93,14 @@ pub enum SeqError {
         /// What does not fit.
         problem: String,
     },
+    /// The system gives no further thread.
+    #[error("cannot start the thread {name:?}: {source}")]
+    Thread {
+        /// What the thread was to be called.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A thread of this crate panicked; a bug here or in a decoder.
     #[error("{what}: internal failure: {message}")]
     Panicked {

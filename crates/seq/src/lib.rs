@@ -33,6 +33,7 @@ pub mod io;
 pub mod letters;
 mod parallel;
 pub mod record;
+mod threads;
 mod training;
 pub mod write;
 

@@ -8,7 +8,7 @@ use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -16,6 +16,7 @@ use super::compression::{Compression, Decoder};
 use super::line_ends::LineEnds;
 use super::raw::{RawProgress, RawReader};
 use crate::error::SeqError;
+use crate::threads::spawn_named;
 
 const BLOCK_BYTES: usize = 256 * 1024;
 const BLOCKS_AHEAD: usize = 4;
@@ -146,16 +147,12 @@ impl Blocks {
         let (block_sender, messages) = bounded(BLOCKS_AHEAD);
         let (spare, spare_receiver) = bounded(BLOCKS_AHEAD);
         let what = path.display().to_string();
-        let thread = thread::Builder::new().name("read".into()).spawn(move || {
+        let thread = spawn_named("read".into(), move || {
             let pump = || source.pump(&block_sender, &spare_receiver);
             if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(pump)) {
                 let failure = SeqError::panicked(what, payload.as_ref());
                 let _ = block_sender.send(Message::Failed(failure));
             }
-        });
-        let thread = thread.map_err(|source| SeqError::Open {
-            path: path.clone(),
-            source,
         })?;
         Ok(Self {
             path,

@@ -11,12 +11,12 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::PathBuf;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::SeqError;
+use crate::threads::spawn_named;
 
 /// Batches in flight per worker: one in work, the others so that nobody waits.
 const BATCHES_PER_WORKER: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not zero");
@@ -60,17 +60,19 @@ impl<S, U> Ordered<S, U> {
             source: None,
             workers: Vec::new(),
         };
+        // The source comes first: it takes the job queue's only sender along, so that leaving
+        // early because a worker could not be started still ends those that were.
+        let source = spawn_named("records".into(), move || {
+            run_source(source, &ticket_sender, &job_sender)
+        });
+        ordered.source = Some(source?);
         for number in 0..threads.get() {
             let (jobs, work) = (jobs.clone(), work.clone());
-            let worker = spawn(format!("translate {number}"), move || {
+            let worker = spawn_named(format!("translate {number}"), move || {
                 run_worker(&jobs, &work)
             })?;
             ordered.workers.push(worker);
         }
-        let source = spawn("records".into(), move || {
-            run_source(source, &ticket_sender, &job_sender)
-        });
-        ordered.source = Some(source?);
         Ok(ordered)
     }
 
@@ -135,17 +137,6 @@ impl<S, U> Drop for Ordered<S, U> {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-fn spawn<O: Send + 'static>(
-    name: String,
-    body: impl FnOnce() -> O + Send + 'static,
-) -> Result<JoinHandle<O>, SeqError> {
-    let spawned = thread::Builder::new().name(name.clone()).spawn(body);
-    spawned.map_err(|source| SeqError::Open {
-        path: PathBuf::from(name),
-        source,
-    })
 }
 
 /// Hands out batches until the source ends, fails, panics, or nobody listens any more.
@@ -213,7 +204,7 @@ mod tests {
         let batches = (0..200u64).map(|number| Ok(vec![2 * number, 2 * number + 1]));
         let work = |number: &u64| {
             // Later items are often quicker than earlier ones.
-            thread::sleep(std::time::Duration::from_micros((number * 7919) % 300));
+            std::thread::sleep(std::time::Duration::from_micros((number * 7919) % 300));
             *number
         };
         let ordered = Ordered::start(batches, work, threads(4)).unwrap();
