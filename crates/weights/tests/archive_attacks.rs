@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{Entry, Pickle, archive, good_archive, open, refused, zip};
+use support::{Entry, Pickle, archive, as_zip64, good_archive, open, refused, zip};
 use virnucpro_weights::WeightsError;
 
 fn none() -> Vec<u8> {
@@ -193,4 +193,53 @@ fn damaged_archive_never_panics() {
         }
     }
     assert!(refused > 5_000, "only {refused} were refused");
+}
+
+#[test]
+fn archive_with_a_64_bit_directory_is_read() {
+    let checkpoint = open(as_zip64(&good_archive())).unwrap();
+    let plain = open(good_archive()).unwrap();
+    assert_eq!(checkpoint.len(), 3);
+    for name in plain.names() {
+        assert!(checkpoint.get(name) == plain.get(name));
+    }
+}
+
+#[test]
+fn huge_counts_in_a_64_bit_directory_are_refused() {
+    let good = as_zip64(&good_archive());
+    let record = good.len() - 22 - 20 - 56;
+    // Number of entries (twice), size and start of the directory.
+    for fields in [24..40, 40..48, 48..56] {
+        for value in [u64::MAX, 1 << 62, 1 << 40] {
+            let mut bad = good.clone();
+            for field in fields.clone().step_by(8) {
+                bad[record + field..record + field + 8].copy_from_slice(&value.to_le_bytes());
+            }
+            // The size of the directory is not needed to read it; the others are.
+            if let Err(error) = open(bad) {
+                assert!(error.to_string().contains("zip"), "{error}");
+            } else {
+                assert_eq!(fields.start, 40);
+            }
+        }
+    }
+}
+
+#[test]
+fn half_precision_storages_are_read() {
+    let half = [0x00u8, 0x3c, 0x00, 0xc0];
+    for (class, expected) in [
+        ("HalfStorage", [1.0, -2.0]),
+        ("BFloat16Storage", [0.0078125, -2.0]),
+    ] {
+        let p = Pickle::new()
+            .op(b"}")
+            .text("w")
+            .tensor(class, "0", 2, (0, &[2], &[1]))
+            .op(b"s");
+        let checkpoint = open(archive(&p.stop(), &[("0", &half)])).unwrap();
+        let wide = virnucpro_weights::to_f32_vec(&checkpoint.get("w").unwrap()).unwrap();
+        assert_eq!(wide, expected, "{class}");
+    }
 }

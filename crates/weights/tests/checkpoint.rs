@@ -1,4 +1,5 @@
 //! Opening files and folders, taking tensors, writing and reading back.
+#![allow(clippy::unwrap_used, reason = "a failing test should panic")]
 
 mod support;
 

@@ -77,7 +77,7 @@ impl Node {
             Self::Tuple(items) => items.get(k).copied(),
             Self::Dict(pairs) => pairs
                 .get(k / 2)
-                .map(|&(key, value)| if k % 2 == 0 { key } else { value }),
+                .map(|&(key, value)| if k.is_multiple_of(2) { key } else { value }),
             Self::SetOf(of) | Self::TupleOf(of) | Self::ListOf(of) => (k == 0).then_some(*of),
             Self::Object(object) => match k {
                 0 => Some(object.args),
