@@ -98,6 +98,35 @@ fn fasta_preamble_longer_than_a_block_is_dropped() {
     );
 }
 
+/// Headers and sequence lines start exactly at, and around, the borders of the reader's blocks.
+#[test]
+fn fasta_lines_at_block_borders_stay_apart() {
+    for shift in 0..3 {
+        for end in ["\n", "\r\n", "\r"] {
+            let width = 64 - end.len();
+            // Every line has 64 bytes, so that without a shift each border is between two lines.
+            let record = |index: usize| {
+                let header = format!("{index:0>width$}", width = width - 1);
+                let letters = &"ACGT".repeat(16)[..width];
+                format!(">{header}{end}{letters}{end}")
+            };
+            let preamble = if shift == 0 {
+                String::new()
+            } else {
+                end.repeat(shift)
+            };
+            let text = preamble + &(0..8000).map(record).collect::<String>();
+            let (records, failure) = read_bytes(text.clone());
+            assert!(failure.is_none());
+            assert_eq!(
+                plain(&records),
+                parse_slowly(&text),
+                "shift {shift}, line end {end:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn fasta_byte_order_mark_hides_nothing() {
     let stats = stats_of(b"\xef\xbb\xbf>a\nAC\n");

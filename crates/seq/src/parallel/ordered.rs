@@ -194,6 +194,7 @@ fn run_worker<T: Display, U>(jobs: &Receiver<Job<T, U>>, work: &impl Fn(&T) -> U
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     fn threads(number: usize) -> NonZeroUsize {
         NonZeroUsize::new(number).unwrap()
@@ -210,6 +211,21 @@ mod tests {
         let ordered = Ordered::start(batches, work, threads(4)).unwrap();
         let results: Vec<_> = ordered.map(Result::unwrap).collect();
         assert_eq!(results, (0..400).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn ordered_dropped_early_joins_all_workers() {
+        let alive = Arc::new(());
+        let held = Arc::clone(&alive);
+        let work = move |_: &u32| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            Arc::strong_count(&held)
+        };
+        let batches = std::iter::repeat_with(|| Ok(vec![1, 2]));
+        let mut ordered = Ordered::start(batches, work, threads(3)).unwrap();
+        assert!(ordered.next().unwrap().unwrap() >= 4);
+        drop(ordered);
+        assert_eq!(Arc::strong_count(&alive), 1, "a worker still runs");
     }
 
     #[test]
