@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::error::{Result, WeightsError};
 use crate::pickle::{Object, Value};
-use crate::printable::printable;
+use crate::printable::{one_line, printable};
 use crate::stored_tensor::StoredTensor;
 
 /// Keys under which training programs put the state dict, in the order they are tried.
@@ -46,7 +46,7 @@ pub fn state_dict(file: &str, root: &Value) -> Result<BTreeMap<String, Arc<Store
     };
     walk.root(root, 0)
         .map_err(|what| WeightsError::NotAStateDict {
-            file: printable(file),
+            file: one_line(file),
             what,
         })?;
     Ok(walk.tensors)

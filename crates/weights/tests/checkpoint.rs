@@ -52,6 +52,13 @@ fn missing_file_is_named() {
     assert!(matches!(error, WeightsError::Io { .. }));
 }
 
+#[test]
+fn long_path_is_named_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a".repeat(100)).join("b".repeat(100));
+    open_error(&path, "bbb: ");
+}
+
 fn sharded(index: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a.safetensors"), tensor("a", 1)).unwrap();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Checkpoint, Format, directory, sniff};
 use crate::bytes::Bytes;
 use crate::error::{Result, WeightsError};
-use crate::printable::printable;
+use crate::printable::one_line;
 use crate::{safetensors, state_dict, torch};
 
 impl Checkpoint {
@@ -34,7 +34,7 @@ impl Checkpoint {
     /// # Errors
     /// Any [`WeightsError`] of reading.
     pub fn from_bytes(name: &str, bytes: Bytes) -> Result<Self> {
-        let source = printable(name);
+        let source = one_line(name);
         let format = sniff::format(&bytes).map_err(|what| WeightsError::UnknownFormat {
             file: source.clone(),
             what,
@@ -88,7 +88,7 @@ pub(super) fn map(path: &Path) -> Result<Bytes> {
 
 /// A path as it stands in messages.
 pub(super) fn shown(path: &Path) -> String {
-    printable(&path.display().to_string())
+    one_line(&path.display().to_string())
 }
 
 pub(super) fn io_error(path: &Path, source: io::Error) -> WeightsError {

@@ -10,7 +10,7 @@ use virnucpro_backend::TensorView;
 
 use super::header::{LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY};
 use crate::error::{Result, WeightsError};
-use crate::printable::printable;
+use crate::printable::{one_line, printable};
 
 #[derive(Serialize)]
 struct Entry<'a> {
@@ -33,7 +33,7 @@ pub fn write_safetensors(
     tensors: &[(&str, TensorView<'_>)],
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
-    let file = printable(&path.display().to_string());
+    let file = one_line(&path.display().to_string());
     let mut order: Vec<&(&str, TensorView<'_>)> = tensors.iter().collect();
     order.sort_by(|(a_name, a), (b_name, b)| {
         b.dtype()
