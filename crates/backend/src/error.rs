@@ -58,15 +58,6 @@ impl BackendError {
         found: usize,
         expected: usize,
     ) -> Result<(), Self> {
-        if found == expected {
-            Ok(())
-        } else {
-            Err(Self::Shape {
-                op,
-                what,
-                expected,
-                found,
-            })
-        }
+        if found == expected { Ok(()) } else { Err(Self::Shape { op, what, expected, found }) }
     }
 }

@@ -48,25 +48,14 @@ impl<'a> PackedView<'a> {
                 input_ids.len()
             ));
         }
-        let longest = cu_seqlens
-            .windows(2)
-            .map(|w| (w[1] - w[0]) as usize)
-            .max()
-            .unwrap_or(0);
+        let longest = cu_seqlens.windows(2).map(|w| (w[1] - w[0]) as usize).max().unwrap_or(0);
         if longest != max_seqlen {
-            return invalid(format!(
-                "max_seqlen is {max_seqlen}, the longest sequence {longest}"
-            ));
+            return invalid(format!("max_seqlen is {max_seqlen}, the longest sequence {longest}"));
         }
         if let Some(at) = position_ids.iter().position(|&p| p as usize >= max_seqlen) {
             return invalid(format!("position_ids[{at}] is not below max_seqlen"));
         }
-        Ok(Self {
-            input_ids,
-            cu_seqlens,
-            position_ids,
-            max_seqlen,
-        })
+        Ok(Self { input_ids, cu_seqlens, position_ids, max_seqlen })
     }
 
     /// Token ids, u32 `[total_tokens]`.
@@ -99,9 +88,7 @@ mod tests {
         let ids = [0u32, 5, 2, 0, 2];
         let pos = [0u32, 1, 2, 0, 1];
         let bad = |cu: &[i32], pos: &[u32], max| {
-            PackedView::new(&ids, cu, pos, max)
-                .expect_err("must be refused")
-                .to_string()
+            PackedView::new(&ids, cu, pos, max).expect_err("must be refused").to_string()
         };
         assert!(PackedView::new(&ids, &[0, 3, 5], &pos, 3).is_ok());
         assert!(bad(&[1, 3, 5], &pos, 3).contains("start at 0"));

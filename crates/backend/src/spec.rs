@@ -80,11 +80,7 @@ impl PoolSpec {
     pub fn token_range(self, seqlen: usize) -> std::ops::Range<usize> {
         match self {
             Self::First => 0..seqlen.min(1),
-            Self::Mean {
-                skip_first,
-                skip_last,
-                max_tokens,
-            } => {
+            Self::Mean { skip_first, skip_last, max_tokens } => {
                 let end = seqlen.saturating_sub(skip_last);
                 let start = skip_first.min(end);
                 start..end.min(start.saturating_add(max_tokens))
@@ -99,20 +95,12 @@ mod tests {
 
     #[test]
     fn token_range_skips_special_tokens_and_stops_at_the_limit() {
-        let esm = PoolSpec::Mean {
-            skip_first: 1,
-            skip_last: 1,
-            max_tokens: 1024,
-        };
+        let esm = PoolSpec::Mean { skip_first: 1, skip_last: 1, max_tokens: 1024 };
         assert_eq!(esm.token_range(3), 1..2);
         assert_eq!(esm.token_range(1302), 1..1025);
         assert_eq!(esm.token_range(2), 1..1);
         assert_eq!(PoolSpec::First.token_range(7), 0..1);
-        let all = PoolSpec::Mean {
-            skip_first: 0,
-            skip_last: 0,
-            max_tokens: usize::MAX,
-        };
+        let all = PoolSpec::Mean { skip_first: 0, skip_last: 0, max_tokens: usize::MAX };
         assert_eq!(all.token_range(7), 0..7);
     }
 }

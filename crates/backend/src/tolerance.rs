@@ -18,37 +18,22 @@ pub struct Tolerance {
 ///
 /// The twin accumulates in f64; an f32 dot product of up to a few hundred terms of order 1
 /// differs from it by some 1e-6, and 1e-5 leaves no room for a wrong term.
-pub const OPERATION_F32: Tolerance = Tolerance {
-    max_abs_diff: 1e-5,
-    min_cosine: 0.999_999_9,
-};
+pub const OPERATION_F32: Tolerance = Tolerance { max_abs_diff: 1e-5, min_cosine: 0.999_999_9 };
 
 /// ESM-2 and DNABERT-S in f32 against the golden fixtures of the reference programs.
 ///
 /// Two correct f32 implementations agree to 3e-6 on these models (fixtures/README); every
 /// structural mistake tried moves results by 1e-3 or more.
-pub const GOLDEN_F32: Tolerance = Tolerance {
-    max_abs_diff: 1e-4,
-    min_cosine: 0.999_999,
-};
+pub const GOLDEN_F32: Tolerance = Tolerance { max_abs_diff: 1e-4, min_cosine: 0.999_999 };
 
 /// Classifier logits and probabilities against the golden fixture.
-pub const HEAD_F32: Tolerance = Tolerance {
-    max_abs_diff: 1e-5,
-    min_cosine: 0.999_999,
-};
+pub const HEAD_F32: Tolerance = Tolerance { max_abs_diff: 1e-5, min_cosine: 0.999_999 };
 
 /// Features and scores of the `mini` bundle from sequences, tokenisers included.
-pub const MINI_F32: Tolerance = Tolerance {
-    max_abs_diff: 1e-4,
-    min_cosine: 0.999_999,
-};
+pub const MINI_F32: Tolerance = Tolerance { max_abs_diff: 1e-4, min_cosine: 0.999_999 };
 
 /// Packed in company against alone on the CPU backend: batch-invariant, so not a bit may differ.
-pub const BATCH_INVARIANT: Tolerance = Tolerance {
-    max_abs_diff: 0.0,
-    min_cosine: 0.999_999_999,
-};
+pub const BATCH_INVARIANT: Tolerance = Tolerance { max_abs_diff: 0.0, min_cosine: 0.999_999_999 };
 
 /// The largest deviation found by [`Tolerance::check`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,30 +68,18 @@ impl Tolerance {
         expected: &[f32],
         cols: usize,
     ) -> Result<Deviation, Deviation> {
-        let broken = Deviation {
-            max_abs_diff: f32::INFINITY,
-            at: 0,
-            min_cosine: -1.0,
-        };
+        let broken = Deviation { max_abs_diff: f32::INFINITY, at: 0, min_cosine: -1.0 };
         if actual.len() != expected.len() || cols == 0 || actual.is_empty() {
             return Err(broken);
         }
-        let mut found = Deviation {
-            max_abs_diff: 0.0,
-            at: 0,
-            min_cosine: 1.0,
-        };
+        let mut found = Deviation { max_abs_diff: 0.0, at: 0, min_cosine: 1.0 };
         for (at, (&a, &e)) in actual.iter().zip(expected).enumerate() {
             let diff = (a - e).abs();
             if !diff.is_finite() {
                 return Err(Deviation { at, ..broken });
             }
             if diff > found.max_abs_diff {
-                found = Deviation {
-                    max_abs_diff: diff,
-                    at,
-                    ..found
-                };
+                found = Deviation { max_abs_diff: diff, at, ..found };
             }
         }
         for (a, e) in actual.chunks(cols).zip(expected.chunks(cols)) {
@@ -123,10 +96,7 @@ impl Tolerance {
 /// Cosine of two vectors in f64; 1 for two zero vectors.
 pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |x: &[f32], y: &[f32]| -> f64 {
-        x.iter()
-            .zip(y)
-            .map(|(&x, &y)| f64::from(x) * f64::from(y))
-            .sum()
+        x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum()
     };
     let norms = (dot(a, a) * dot(b, b)).sqrt();
     if norms == 0.0 {
@@ -148,14 +118,7 @@ mod tests {
         assert!(GOLDEN_F32.check(&e[..2], &e, 2).is_err());
         assert!(GOLDEN_F32.check(&[], &[], 2).is_err());
         let tiny = [1e-5f32, 0.0];
-        assert!(
-            GOLDEN_F32.check(&[0.0, 1e-5], &tiny, 2).is_err(),
-            "direction counts"
-        );
-        assert!(
-            BATCH_INVARIANT
-                .check(&[f32::MIN_POSITIVE], &[0.0], 1)
-                .is_err()
-        );
+        assert!(GOLDEN_F32.check(&[0.0, 1e-5], &tiny, 2).is_err(), "direction counts");
+        assert!(BATCH_INVARIANT.check(&[f32::MIN_POSITIVE], &[0.0], 1).is_err());
     }
 }

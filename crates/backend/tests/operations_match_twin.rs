@@ -40,12 +40,7 @@ fn ragged() -> impl Strategy<Value = (Vec<usize>, u64)> {
 }
 
 fn random_batch(lengths: &[usize], random: &mut Random) -> Packed {
-    Packed::new(
-        &lengths
-            .iter()
-            .map(|&n| random.ids(n, 11))
-            .collect::<Vec<_>>(),
-    )
+    Packed::new(&lengths.iter().map(|&n| random.ids(n, 11)).collect::<Vec<_>>())
 }
 
 proptest! {
@@ -190,16 +185,7 @@ fn rotary_position_zero_is_the_identity_and_v_is_untouched() {
     let batch = cpu.upload(packed.view()).unwrap();
     let values = Random::new(5).values(2 * 12, 1.0);
     let mut qkv = cpu.activation(2, 12, &values).unwrap();
-    cpu.rotary(
-        &batch,
-        RotarySpec {
-            num_heads: 1,
-            head_dim: 4,
-            base: 10_000.0,
-        },
-        &mut qkv,
-    )
-    .unwrap();
+    cpu.rotary(&batch, RotarySpec { num_heads: 1, head_dim: 4, base: 10_000.0 }, &mut qkv).unwrap();
     assert_eq!(qkv.row(0), &values[..12]);
     assert_eq!(qkv.row(1)[8..], values[20..]);
     assert_ne!(qkv.row(1)[..4], values[12..16]);
@@ -214,20 +200,11 @@ fn wrong_extents_are_refused_with_the_operation_named() {
     let weights = bytes(&[0.0; 10]);
     let layer = cpu.linear_weights(&[view(&weights, &[2, 5])], &[]).unwrap();
     let mut out = cpu.scratch(3, 2).unwrap();
-    let error = cpu
-        .linear(&x, &layer, Epilogue::Store, &mut out)
-        .unwrap_err();
+    let error = cpu.linear(&x, &layer, Epilogue::Store, &mut out).unwrap_err();
     assert_eq!(error.to_string(), "linear: columns of x is 4, expected 5");
     let table = cpu.table(&view(&weights, &[2, 5])).unwrap();
     let error = cpu.embed(&batch, &table, None, None).unwrap_err();
-    assert!(matches!(
-        error,
-        BackendError::TokenOutOfRange {
-            id: 2,
-            position: 1,
-            rows: 2
-        }
-    ));
+    assert!(matches!(error, BackendError::TokenOutOfRange { id: 2, position: 1, rows: 2 }));
     assert!(cpu.pool(&batch, PoolSpec::First, &out).is_ok());
     let short = cpu.scratch(2, 2).unwrap();
     assert!(cpu.pool(&batch, PoolSpec::First, &short).is_err());

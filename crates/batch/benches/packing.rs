@@ -20,9 +20,7 @@ fn random_letters(alphabet: &[u8], count: usize) -> Vec<u8> {
         state ^= state << 17;
         state
     };
-    (0..count)
-        .map(|_| alphabet[(next() % alphabet.len() as u64) as usize])
-        .collect()
+    (0..count).map(|_| alphabet[(next() % alphabet.len() as u64) as usize]).collect()
 }
 
 /// Frames of metagenomic chunks: 30 to 168 tokens.
@@ -65,18 +63,14 @@ fn pack_first_fit_decreasing(bencher: Bencher, token_budget: usize) {
 fn tokenize_esm2(bencher: Bencher) {
     let protein = random_letters(b"ACDEFGHIKLMNPQRSTVWY", 166);
     let tokenizer = Esm2Tokenizer::default();
-    bencher
-        .counter(BytesCount::new(166usize))
-        .bench(|| tokenizer.encode(black_box(&protein)));
+    bencher.counter(BytesCount::new(166usize)).bench(|| tokenizer.encode(black_box(&protein)));
 }
 
 #[divan::bench]
 fn tokenize_dnabert_s(bencher: Bencher) {
     let dna = random_letters(b"ACGT", 499);
     let tokenizer = DnabertSTokenizer::from_json("mini", TOKENIZER).expect("the file is ours");
-    bencher
-        .counter(BytesCount::new(499usize))
-        .bench(|| tokenizer.encode(black_box(&dna)));
+    bencher.counter(BytesCount::new(499usize)).bench(|| tokenizer.encode(black_box(&dna)));
 }
 
 fn main() {

@@ -60,10 +60,8 @@ impl PackedBatch {
                 return Err(BatchError::EmptySequence { sequence_id });
             }
             input_ids.extend_from_slice(&sequence.input_ids);
-            let end = i32::try_from(input_ids.len()).map_err(|_| BatchError::TooManyTokens {
-                sequence_id,
-                tokens: seqlen,
-            })?;
+            let end = i32::try_from(input_ids.len())
+                .map_err(|_| BatchError::TooManyTokens { sequence_id, tokens: seqlen })?;
             position_ids.extend(0..seqlen as u32);
             cu_seqlens.push(end);
         }
@@ -117,19 +115,11 @@ impl PackedBatch {
         for (w, id) in cu_seqlens.windows(2).zip(&sequence_ids) {
             let positions = &position_ids[w[0] as usize..w[1] as usize];
             if !positions.iter().enumerate().all(|(i, &p)| p as usize == i) {
-                return invalid(format!(
-                    "position_ids of sequence {id} do not count up from 0"
-                ));
+                return invalid(format!("position_ids of sequence {id} do not count up from 0"));
             }
             max_seqlen = max_seqlen.max(positions.len());
         }
-        Ok(Self {
-            input_ids,
-            cu_seqlens,
-            position_ids,
-            sequence_ids,
-            max_seqlen,
-        })
+        Ok(Self { input_ids, cu_seqlens, position_ids, sequence_ids, max_seqlen })
     }
 
     /// Token ids, u32 `[total_tokens]`.
@@ -169,9 +159,7 @@ impl PackedBatch {
 
     /// Half-open token range of each sequence, in packed order.
     pub fn token_ranges(&self) -> impl ExactSizeIterator<Item = Range<usize>> + '_ {
-        self.cu_seqlens
-            .windows(2)
-            .map(|w| w[0] as usize..w[1] as usize)
+        self.cu_seqlens.windows(2).map(|w| w[0] as usize..w[1] as usize)
     }
 }
 
@@ -190,10 +178,7 @@ mod tests {
         };
         let pos = [0, 1, 2, 0, 1];
         let batch = make(&[0, 3, 5], &pos, ids(2)).unwrap();
-        assert_eq!(
-            (batch.max_seqlen(), batch.num_seqs(), batch.total_tokens()),
-            (3, 2, 5)
-        );
+        assert_eq!((batch.max_seqlen(), batch.num_seqs(), batch.total_tokens()), (3, 2, 5));
         assert_eq!(batch.token_ranges().collect::<Vec<_>>(), [0..3, 3..5]);
         let reason = |r: Result<PackedBatch, BatchError>| r.unwrap_err().to_string();
         assert!(reason(make(&[0, 3, 5], &pos, ids(1))).contains("1 sequence_ids for 2 sequences"));
@@ -209,10 +194,8 @@ mod tests {
 
     #[test]
     fn from_sequences_empty_sequence_is_refused() {
-        let sequence = |id, n: usize| TokenizedSequence {
-            sequence_id: SequenceId(id),
-            input_ids: vec![7; n],
-        };
+        let sequence =
+            |id, n: usize| TokenizedSequence { sequence_id: SequenceId(id), input_ids: vec![7; n] };
         let error = PackedBatch::from_sequences(&[sequence(4, 2), sequence(9, 0)]).unwrap_err();
         assert_eq!(error.to_string(), "sequence #9: no tokens");
         assert!(PackedBatch::from_sequences(&[]).is_err());

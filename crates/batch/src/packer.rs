@@ -22,11 +22,7 @@ pub struct Packer {
 impl Packer {
     /// A packer of batches of at most `token_budget` tokens.
     pub fn new(token_budget: NonZeroUsize) -> Self {
-        Self {
-            token_budget,
-            window: Vec::new(),
-            window_tokens: 0,
-        }
+        Self { token_budget, window: Vec::new(), window_tokens: 0 }
     }
 
     /// The budget in tokens.
@@ -46,10 +42,7 @@ impl Packer {
             return Err(BatchError::EmptySequence { sequence_id });
         }
         if i32::try_from(tokens).is_err() {
-            return Err(BatchError::TooManyTokens {
-                sequence_id,
-                tokens,
-            });
+            return Err(BatchError::TooManyTokens { sequence_id, tokens });
         }
         self.window_tokens += tokens;
         self.window.push(sequence);
@@ -63,9 +56,7 @@ impl Packer {
             self.window = bins.remove(emptiest);
         }
         self.window_tokens = bin_tokens(&self.window);
-        bins.iter()
-            .map(|bin| PackedBatch::from_sequences(bin))
-            .collect()
+        bins.iter().map(|bin| PackedBatch::from_sequences(bin)).collect()
     }
 
     /// Packs everything still in the window; the packer is empty afterwards.
@@ -90,10 +81,7 @@ pub fn pack_first_fit_decreasing(
     sequences: Vec<TokenizedSequence>,
     token_budget: NonZeroUsize,
 ) -> Result<Vec<PackedBatch>, BatchError> {
-    fill_bins(sequences, token_budget)
-        .iter()
-        .map(|bin| PackedBatch::from_sequences(bin))
-        .collect()
+    fill_bins(sequences, token_budget).iter().map(|bin| PackedBatch::from_sequences(bin)).collect()
 }
 
 fn bin_tokens(bin: &[TokenizedSequence]) -> usize {
@@ -134,10 +122,7 @@ struct FirstFit {
 impl FirstFit {
     fn new(bins: usize) -> Self {
         let leaves = bins.next_power_of_two();
-        Self {
-            leaves,
-            room: vec![0; 2 * leaves],
-        }
+        Self { leaves, room: vec![0; 2 * leaves] }
     }
 
     fn first_with(&self, tokens: usize) -> Option<usize> {

@@ -1,4 +1,5 @@
 //! The packer loses nothing, splits nothing, and keeps to its budget.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::num::NonZeroUsize;
 
@@ -23,13 +24,9 @@ fn unpacked(batches: &[PackedBatch]) -> Vec<TokenizedSequence> {
     let mut all: Vec<_> = batches
         .iter()
         .flat_map(|batch| {
-            batch
-                .token_ranges()
-                .zip(batch.sequence_ids())
-                .map(|(range, &sequence_id)| TokenizedSequence {
-                    sequence_id,
-                    input_ids: batch.input_ids()[range].to_vec(),
-                })
+            batch.token_ranges().zip(batch.sequence_ids()).map(|(range, &sequence_id)| {
+                TokenizedSequence { sequence_id, input_ids: batch.input_ids()[range].to_vec() }
+            })
         })
         .collect();
     all.sort_by_key(|s| s.sequence_id);
@@ -43,10 +40,7 @@ fn packed_by_pushing(input: &[TokenizedSequence], budget: NonZeroUsize) -> Vec<P
         batches.extend(packer.push(sequence.clone()).unwrap());
     }
     batches.extend(packer.flush().unwrap());
-    assert!(
-        packer.flush().unwrap().is_empty(),
-        "a flushed packer is empty"
-    );
+    assert!(packer.flush().unwrap().is_empty(), "a flushed packer is empty");
     batches
 }
 
@@ -91,10 +85,8 @@ proptest! {
 fn packing_is_first_fit_decreasing() {
     let budget = NonZeroUsize::new(10).unwrap();
     let batches = pack_first_fit_decreasing(sequences(&[3, 8, 2, 7, 25, 2, 3]), budget).unwrap();
-    let ids: Vec<Vec<u64>> = batches
-        .iter()
-        .map(|b| b.sequence_ids().iter().map(|id| id.0).collect())
-        .collect();
+    let ids: Vec<Vec<u64>> =
+        batches.iter().map(|b| b.sequence_ids().iter().map(|id| id.0).collect()).collect();
     assert_eq!(ids, [vec![4], vec![1, 2], vec![3, 0], vec![6, 5]]);
 }
 
@@ -120,13 +112,6 @@ fn packing_efficiency_moves_with_the_waste() {
     metrics.record(&batch, 50);
     assert_eq!(metrics.packing_efficiency(), Some(100.0 / 150.0));
     metrics.record(&batch, 40);
-    assert_eq!(
-        metrics.packing_efficiency(),
-        Some(150.0 / 200.0),
-        "over budget counts as full"
-    );
-    assert_eq!(
-        (metrics.batches, metrics.sequences, metrics.max_seqlen),
-        (3, 6, 30)
-    );
+    assert_eq!(metrics.packing_efficiency(), Some(150.0 / 200.0), "over budget counts as full");
+    assert_eq!((metrics.batches, metrics.sequences, metrics.max_seqlen), (3, 6, 30));
 }

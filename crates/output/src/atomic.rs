@@ -41,11 +41,7 @@ impl AtomicFile {
         let partial = target.with_file_name(name);
         let file = open_locked(&partial, &target)?;
         let writer = Some(BufWriter::with_capacity(BUFFER_BYTES, file));
-        Ok(Self {
-            target,
-            partial,
-            writer,
-        })
+        Ok(Self { target, partial, writer })
     }
 
     /// The final file name.
@@ -73,10 +69,7 @@ impl AtomicFile {
         writer
             .flush()
             .and_then(|()| writer.get_ref().sync_all())
-            .map_err(|source| Error::Write {
-                path: path.clone(),
-                source,
-            })
+            .map_err(|source| Error::Write { path: path.clone(), source })
     }
 
     /// Gives the file its final name; [`sync`](Self::sync) comes first.
@@ -91,9 +84,7 @@ impl AtomicFile {
     }
 
     fn writer(&mut self) -> io::Result<&mut BufWriter<File>> {
-        self.writer
-            .as_mut()
-            .ok_or_else(|| io::Error::other("the file is already committed"))
+        self.writer.as_mut().ok_or_else(|| io::Error::other("the file is already committed"))
     }
 
     fn named(&self, error: io::Error) -> io::Error {
@@ -138,10 +129,7 @@ impl Drop for AtomicFile {
 /// [`Error::Create`] where a file is in the way or the place cannot be written.
 pub fn create_output_dir(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
-    fs::create_dir_all(path).map_err(|source| Error::Create {
-        path: path.to_owned(),
-        source,
-    })
+    fs::create_dir_all(path).map_err(|source| Error::Create { path: path.to_owned(), source })
 }
 
 /// The folder that holds `path`.
@@ -170,23 +158,14 @@ pub(crate) fn sync_parent(path: &Path) -> Result<()> {
         {
             Ok(())
         }
-        other => other.map_err(|source| Error::Write {
-            path: path.to_owned(),
-            source,
-        }),
+        other => other.map_err(|source| Error::Write { path: path.to_owned(), source }),
     }
 }
 
 fn resolve_target(path: &Path) -> Result<PathBuf> {
-    let create = |source| Error::Create {
-        path: path.to_owned(),
-        source,
-    };
+    let create = |source| Error::Create { path: path.to_owned(), source };
     if path.file_name().is_none() {
-        return Err(create(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a file name",
-        )));
+        return Err(create(io::Error::new(io::ErrorKind::InvalidInput, "not a file name")));
     }
     let kind = match fs::metadata(path) {
         Ok(found) if found.is_file() => None,
@@ -196,10 +175,7 @@ fn resolve_target(path: &Path) -> Result<PathBuf> {
         Err(source) => return Err(create(source)),
     };
     if let Some(kind) = kind {
-        return Err(Error::NotRegular {
-            path: path.to_owned(),
-            kind,
-        });
+        return Err(Error::NotRegular { path: path.to_owned(), kind });
     }
     if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
         && let Ok(resolved) = fs::canonicalize(path)
@@ -210,17 +186,9 @@ fn resolve_target(path: &Path) -> Result<PathBuf> {
 }
 
 fn open_locked(partial: &Path, target: &Path) -> Result<File> {
-    let create = |source| Error::Create {
-        path: target.to_owned(),
-        source,
-    };
+    let create = |source| Error::Create { path: target.to_owned(), source };
     // `create_new` never follows a link that someone left under the partial name.
-    let open_new = || {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(partial)
-    };
+    let open_new = || OpenOptions::new().write(true).create_new(true).open(partial);
     let file = match open_new() {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             remove_stale(partial, target)?;
@@ -230,9 +198,7 @@ fn open_locked(partial: &Path, target: &Path) -> Result<File> {
     };
     // A file system without locks gives up only the protection against a second run.
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
-        return Err(Error::Busy {
-            path: target.to_owned(),
-        });
+        return Err(Error::Busy { path: target.to_owned() });
     }
     Ok(file)
 }
@@ -241,15 +207,12 @@ fn remove_stale(partial: &Path, target: &Path) -> Result<()> {
     if let Ok(file) = File::open(partial)
         && let Err(TryLockError::WouldBlock) = file.try_lock()
     {
-        return Err(Error::Busy {
-            path: target.to_owned(),
-        });
+        return Err(Error::Busy { path: target.to_owned() });
     }
     match fs::remove_file(partial) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::Create {
-            path: partial.to_owned(),
-            source: error,
-        }),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Create { path: partial.to_owned(), source: error })
+        }
         _ => Ok(()),
     }
 }
@@ -273,10 +236,7 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         fs::write(path("a"), "old").unwrap();
         let mut set = OutputSet::new();
-        for mut file in [
-            AtomicFile::create(path("a")).unwrap(),
-            unwritable(&path("b")),
-        ] {
+        for mut file in [AtomicFile::create(path("a")).unwrap(), unwritable(&path("b"))] {
             file.write_all(b"new").unwrap();
             set.push(file);
         }
@@ -290,14 +250,8 @@ mod tests {
     fn atomic_file_failed_write_names_target() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table.txt");
-        let error = unwritable(&path)
-            .write_all(&vec![b'x'; 2 * BUFFER_BYTES])
-            .unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with(&format!("cannot write {}: ", path.display()))
-        );
+        let error = unwritable(&path).write_all(&vec![b'x'; 2 * BUFFER_BYTES]).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("cannot write {}: ", path.display())));
     }
 
     #[test]

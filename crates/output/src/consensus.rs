@@ -37,16 +37,12 @@ impl Consensus {
     /// # Errors
     /// [`Error::ShortFrameId`] where the id has fewer than two characters.
     pub fn push(&mut self, frame_id: &str, score1: f64, score2: f64) -> Result<()> {
-        let chunk = group_of_frame_id(frame_id).ok_or_else(|| Error::ShortFrameId {
-            id: frame_id.to_owned(),
-        })?;
+        let chunk = group_of_frame_id(frame_id)
+            .ok_or_else(|| Error::ShortFrameId { id: frame_id.to_owned() })?;
         if let Some(best) = self.chunks.get_mut(chunk) {
             best.push(score1, score2);
         } else {
-            self.chunks
-                .entry(chunk.to_owned())
-                .or_default()
-                .push(score1, score2);
+            self.chunks.entry(chunk.to_owned()).or_default().push(score1, score2);
         }
         Ok(())
     }

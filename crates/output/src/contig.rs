@@ -29,13 +29,8 @@ pub enum Verdict {
 
 impl Verdict {
     /// Every verdict, in the order of reports.
-    pub const ALL: [Self; 5] = [
-        Self::Viral,
-        Self::Nonviral,
-        Self::Unreadable,
-        Self::TooShort,
-        Self::Empty,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Viral, Self::Nonviral, Self::Unreadable, Self::TooShort, Self::Empty];
 
     /// Text in the `verdict` column.
     #[must_use]

@@ -22,10 +22,7 @@ pub fn write_fasta_record<W: Write>(
     sequence: &[u8],
 ) -> io::Result<()> {
     writer.write_all(b">")?;
-    for (index, part) in header
-        .split(|&byte| byte == b'\n' || byte == b'\r')
-        .enumerate()
-    {
+    for (index, part) in header.split(|&byte| byte == b'\n' || byte == b'\r').enumerate() {
         if index > 0 {
             writer.write_all(b" ")?;
         }

@@ -31,10 +31,7 @@ pub fn read_features(path: impl AsRef<Path>, tensor: Option<&str>) -> Result<Fea
     let wrong = |path: PathBuf, reason: String| Error::Array { path, reason };
     let ending = path.extension().unwrap_or_default();
     let mut features = if ending.eq_ignore_ascii_case("npy") {
-        Features {
-            array: read_npy(path)?,
-            ids: None,
-        }
+        Features { array: read_npy(path)?, ids: None }
     } else if ending.eq_ignore_ascii_case("safetensors") {
         read_safetensors_features(path, tensor)?
     } else {
@@ -48,10 +45,9 @@ pub fn read_features(path: impl AsRef<Path>, tensor: Option<&str>) -> Result<Fea
     }
     let rows = features.array.rows;
     match &features.ids {
-        Some(ids) if ids.len() != rows => Err(wrong(
-            ids_from,
-            format!("{} ids for {rows} rows of features", ids.len()),
-        )),
+        Some(ids) if ids.len() != rows => {
+            Err(wrong(ids_from, format!("{} ids for {rows} rows of features", ids.len())))
+        }
         _ => Ok(features),
     }
 }
@@ -60,9 +56,6 @@ fn read_ids(path: &Path) -> Result<Option<Vec<String>>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text.lines().map(str::to_owned).collect())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Read {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(source) => Err(Error::Read { path: path.to_owned(), source }),
     }
 }

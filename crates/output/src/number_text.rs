@@ -95,18 +95,11 @@ where
 {
     let mut text = ShortText::default();
     write!(text, "{number:e}")?;
-    let digits = text
-        .as_str()
-        .bytes()
-        .take_while(|&b| b != b'e')
-        .filter(u8::is_ascii_digit);
+    let digits = text.as_str().bytes().take_while(|&b| b != b'e').filter(u8::is_ascii_digit);
     let decimals = digits.count().saturating_sub(1);
     let mut nearest = ShortText::default();
     write!(nearest, "{number:.decimals$e}")?;
-    let same = nearest
-        .as_str()
-        .parse::<T>()
-        .is_ok_and(|parsed| parsed == number);
+    let same = nearest.as_str().parse::<T>().is_ok_and(|parsed| parsed == number);
     Ok(if same { nearest } else { text })
 }
 
@@ -159,10 +152,7 @@ impl ShortText {
 impl Write for ShortText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let end = self.len + text.len();
-        self.bytes
-            .get_mut(self.len..end)
-            .ok_or(fmt::Error)?
-            .copy_from_slice(text.as_bytes());
+        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
         self.len = end;
         Ok(())
     }

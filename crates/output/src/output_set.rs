@@ -37,10 +37,7 @@ impl OutputSet {
     /// Final names, in commit order.
     #[must_use]
     pub fn paths(&self) -> Vec<PathBuf> {
-        self.files
-            .iter()
-            .map(|file| file.path().to_owned())
-            .collect()
+        self.files.iter().map(|file| file.path().to_owned()).collect()
     }
 
     /// Makes all files durable, then renames them in order.

@@ -48,9 +48,7 @@ impl Prediction {
     }
 
     pub(crate) fn from_text(text: &str) -> Option<Self> {
-        [Self::Others, Self::Virus]
-            .into_iter()
-            .find(|label| label.as_str() == text)
+        [Self::Others, Self::Virus].into_iter().find(|label| label.as_str() == text)
     }
 }
 
@@ -78,11 +76,7 @@ impl<W: Write> PredictionTable<W> {
     /// Those of the writer.
     pub fn new(mut writer: W) -> io::Result<Self> {
         writeln!(writer, "{PREDICTION_HEADER}")?;
-        Ok(Self {
-            writer,
-            rows: 0,
-            viral_rows: 0,
-        })
+        Ok(Self { writer, rows: 0, viral_rows: 0 })
     }
 
     /// Adds one frame: `score1` is p(others), `score2` is p(virus). Returns its label.

@@ -53,10 +53,8 @@ impl PredictionReader<BufReader<File>> {
     /// is not the header.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|source| Error::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let file =
+            File::open(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         Self::new(BufReader::with_capacity(256 * 1024, file), path)
     }
 }
@@ -68,25 +66,17 @@ impl<R: BufRead> PredictionReader<R> {
     /// [`Error::Read`] where reading fails, [`Error::Table`] where the first line is not
     /// the header.
     pub fn new(reader: R, path: impl Into<PathBuf>) -> Result<Self> {
-        let mut table = Self {
-            reader,
-            path: path.into(),
-            line: 0,
-            buffer: Vec::new(),
-            failed: false,
-        };
+        let mut table =
+            Self { reader, path: path.into(), line: 0, buffer: Vec::new(), failed: false };
         if !table.read_line()? {
             return Err(table.wrong(format!("the file is empty, expected {PREDICTION_HEADER:?}")));
         }
-        let header = table
-            .buffer
-            .strip_prefix(b"\xef\xbb\xbf")
-            .unwrap_or(&table.buffer);
+        let header = table.buffer.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&table.buffer);
         if header != PREDICTION_HEADER.as_bytes() {
             let start = String::from_utf8_lossy(&header[..header.len().min(60)]).into_owned();
-            return Err(table.wrong(format!(
-                "expected the header {PREDICTION_HEADER:?}, found {start:?}"
-            )));
+            return Err(
+                table.wrong(format!("expected the header {PREDICTION_HEADER:?}, found {start:?}"))
+            );
         }
         Ok(table)
     }
@@ -100,10 +90,7 @@ impl<R: BufRead> PredictionReader<R> {
             .by_ref()
             .take(MAX_LINE_BYTES)
             .read_until(b'\n', &mut self.buffer)
-            .map_err(|source| Error::Read {
-                path: self.path.clone(),
-                source,
-            })?;
+            .map_err(|source| Error::Read { path: self.path.clone(), source })?;
         if self.buffer.last() == Some(&b'\n') {
             self.buffer.pop();
             if self.buffer.last() == Some(&b'\r') {
@@ -116,20 +103,13 @@ impl<R: BufRead> PredictionReader<R> {
     }
 
     fn wrong(&self, reason: String) -> Error {
-        Error::Table {
-            path: self.path.clone(),
-            line: self.line.max(1),
-            reason,
-        }
+        Error::Table { path: self.path.clone(), line: self.line.max(1), reason }
     }
 
     fn next_row(&mut self) -> Result<Option<PredictionRow>> {
         while self.read_line()? {
             if !self.buffer.is_empty() {
-                return self
-                    .parse_row()
-                    .map(Some)
-                    .map_err(|reason| self.wrong(reason));
+                return self.parse_row().map(Some).map_err(|reason| self.wrong(reason));
             }
         }
         Ok(None)
@@ -141,10 +121,7 @@ impl<R: BufRead> PredictionReader<R> {
         })?;
         let cells: Vec<&str> = line.split('\t').collect();
         let &[id, label, score1, score2] = cells.as_slice() else {
-            return Err(format!(
-                "expected {COLUMNS} tab-separated columns, found {}",
-                cells.len()
-            ));
+            return Err(format!("expected {COLUMNS} tab-separated columns, found {}", cells.len()));
         };
         if group_of_frame_id(id).is_none() {
             return Err(format!("frame id {id:?} is shorter than two characters"));
@@ -152,8 +129,7 @@ impl<R: BufRead> PredictionReader<R> {
         let prediction = Prediction::from_text(label)
             .ok_or_else(|| format!("Prediction is {label:?}, expected \"others\" or \"virus\""))?;
         let score = |name: &str, text: &str| {
-            text.parse::<f64>()
-                .map_err(|_| format!("{name} is {text:?}, expected a number"))
+            text.parse::<f64>().map_err(|_| format!("{name} is {text:?}, expected a number"))
         };
         Ok(PredictionRow {
             id: id.to_owned(),

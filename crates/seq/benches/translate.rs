@@ -74,57 +74,43 @@ fn frames_of_chunks(bencher: Bencher, alphabet: &str) {
 #[divan::bench]
 fn letter_counts(bencher: Bencher) {
     let seq = letters(1_000_000, b"ACGT");
-    bencher
-        .counter(ItemsCount::new(seq.len()))
-        .bench_local(|| LetterCounts::of(&seq));
+    bencher.counter(ItemsCount::new(seq.len())).bench_local(|| LetterCounts::of(&seq));
 }
 
 #[divan::bench(sample_count = 10)]
 fn read_contigs(bencher: Bencher) {
     LazyLock::force(&CONTIGS);
-    bencher
-        .counter(ItemsCount::new(LETTERS_NT))
-        .bench_local(|| open(&CONTIGS).count());
+    bencher.counter(ItemsCount::new(LETTERS_NT)).bench_local(|| open(&CONTIGS).count());
 }
 
 #[divan::bench(sample_count = 10)]
 fn read_reads(bencher: Bencher) {
     LazyLock::force(&READS);
-    bencher
-        .counter(ItemsCount::new(LETTERS_NT))
-        .bench_local(|| open(&READS).count());
+    bencher.counter(ItemsCount::new(LETTERS_NT)).bench_local(|| open(&READS).count());
 }
 
 fn translate(text: &'static [u8], threads: usize) -> u64 {
     let threads = NonZeroUsize::new(threads).expect("at least one thread");
     let units = translate_records(open(text), CHUNK_NT, threads).expect("threads start");
-    units
-        .map(|unit| unit.expect("the text is whole").letters.total())
-        .sum()
+    units.map(|unit| unit.expect("the text is whole").letters.total()).sum()
 }
 
 #[divan::bench(args = [1, 2], sample_count = 10)]
 fn translate_contigs(bencher: Bencher, threads: usize) {
     LazyLock::force(&CONTIGS);
-    bencher
-        .counter(ItemsCount::new(LETTERS_NT))
-        .bench_local(|| translate(&CONTIGS, threads));
+    bencher.counter(ItemsCount::new(LETTERS_NT)).bench_local(|| translate(&CONTIGS, threads));
 }
 
 #[divan::bench(args = [1, 2], sample_count = 10)]
 fn translate_one_contig(bencher: Bencher, threads: usize) {
     LazyLock::force(&ONE_CONTIG);
-    bencher
-        .counter(ItemsCount::new(LETTERS_NT))
-        .bench_local(|| translate(&ONE_CONTIG, threads));
+    bencher.counter(ItemsCount::new(LETTERS_NT)).bench_local(|| translate(&ONE_CONTIG, threads));
 }
 
 #[divan::bench(args = [1, 2], sample_count = 10)]
 fn translate_reads(bencher: Bencher, threads: usize) {
     LazyLock::force(&READS);
-    bencher
-        .counter(ItemsCount::new(LETTERS_NT))
-        .bench_local(|| translate(&READS, threads));
+    bencher.counter(ItemsCount::new(LETTERS_NT)).bench_local(|| translate(&READS, threads));
 }
 
 /// As `translate_contigs`, with the text of all three files.
@@ -132,16 +118,13 @@ fn translate_reads(bencher: Bencher, threads: usize) {
 fn translate_and_write_contigs(bencher: Bencher, threads: usize) {
     LazyLock::force(&CONTIGS);
     let threads = NonZeroUsize::new(threads).expect("at least one thread");
-    bencher
-        .counter(ItemsCount::new(LETTERS_NT))
-        .bench_local(|| {
-            let mut target = std::io::BufWriter::with_capacity(1 << 18, sink());
-            for unit in translate_records(open(&CONTIGS), CHUNK_NT, threads).expect("threads start")
-            {
-                let unit = unit.expect("the text is whole");
-                write_chunked(&mut target, &unit).expect("a sink takes everything");
-                write_identified_nucleotide(&mut target, &unit).expect("a sink takes everything");
-                write_identified_protein(&mut target, &unit).expect("a sink takes everything");
-            }
-        });
+    bencher.counter(ItemsCount::new(LETTERS_NT)).bench_local(|| {
+        let mut target = std::io::BufWriter::with_capacity(1 << 18, sink());
+        for unit in translate_records(open(&CONTIGS), CHUNK_NT, threads).expect("threads start") {
+            let unit = unit.expect("the text is whole");
+            write_chunked(&mut target, &unit).expect("a sink takes everything");
+            write_identified_nucleotide(&mut target, &unit).expect("a sink takes everything");
+            write_identified_protein(&mut target, &unit).expect("a sink takes everything");
+        }
+    });
 }

@@ -56,10 +56,7 @@ impl Chunks {
     fn range(&self, index: usize) -> Range<usize> {
         let overlaps_nt = index * self.overlap_nt + index.min(self.longer_overlaps);
         let start = index * self.chunk_length_nt - overlaps_nt;
-        start
-            ..self
-                .length_nt
-                .min(start.saturating_add(self.chunk_length_nt))
+        start..self.length_nt.min(start.saturating_add(self.chunk_length_nt))
     }
 }
 
@@ -107,11 +104,7 @@ mod tests {
         let mut ranges = Vec::new();
         for i in 0..count {
             ranges.push(start..(start + size).min(length));
-            let overlap = if i < need.min(count - 1) {
-                excess / count + 1
-            } else {
-                excess / count
-            };
+            let overlap = if i < need.min(count - 1) { excess / count + 1 } else { excess / count };
             start += size - overlap;
         }
         ranges

@@ -58,11 +58,7 @@ const fn amino_acids(opposite: bool) -> [u8; 512] {
     let mut codon = 0;
     while codon < 64 {
         let (a, b, c) = (codon >> 4, (codon >> 2) & 3, codon & 3);
-        let source = if opposite {
-            ((c ^ 2) << 4) | ((b ^ 2) << 2) | (a ^ 2)
-        } else {
-            codon
-        };
+        let source = if opposite { ((c ^ 2) << 4) | ((b ^ 2) << 2) | (a ^ 2) } else { codon };
         table[(a << 6) | (b << 3) | c] = TRANSL_TABLE_1[source];
         codon += 1;
     }
@@ -120,9 +116,7 @@ pub(crate) fn codon_index(bases: &[u8; 256], codon: [u8; 3]) -> usize {
 /// `translate_dna` of Li-Jing-1997/VirNucPro @0f93f27 (`units.py`); NCBI `transl_table` 1.
 pub fn translate(strand: &[u8]) -> Vec<u8> {
     let (codons, _) = strand.as_chunks::<3>();
-    let amino_acids = codons
-        .iter()
-        .map(|&codon| AMINO_ACID[codon_index(&BASE, codon)]);
+    let amino_acids = codons.iter().map(|&codon| AMINO_ACID[codon_index(&BASE, codon)]);
     amino_acids.filter(|&amino_acid| amino_acid != 0).collect()
 }
 
@@ -134,11 +128,7 @@ pub fn translate(strand: &[u8]) -> Vec<u8> {
 /// # Source
 /// `reverse_complement` of Li-Jing-1997/VirNucPro @0f93f27 (`units.py`).
 pub fn reverse_complement(strand: &[u8]) -> Vec<u8> {
-    strand
-        .iter()
-        .rev()
-        .map(|&letter| COMPLEMENT[usize::from(letter)])
-        .collect()
+    strand.iter().rev().map(|&letter| COMPLEMENT[usize::from(letter)]).collect()
 }
 
 #[cfg(test)]
@@ -162,10 +152,7 @@ mod tests {
                 for c in *b"ACGTN" {
                     let index = codon_index(&BASE, [a, b, c]);
                     let opposite = translate(&reverse_complement(&[a, b, c]));
-                    assert_eq!(
-                        opposite.first().copied().unwrap_or(0),
-                        OPPOSITE_AMINO_ACID[index]
-                    );
+                    assert_eq!(opposite.first().copied().unwrap_or(0), OPPOSITE_AMINO_ACID[index]);
                     assert_eq!(STOPS[index] & REVERSE_STOP != 0, opposite == [STOP]);
                 }
             }

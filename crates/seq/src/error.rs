@@ -112,9 +112,7 @@ pub enum SeqError {
 }
 
 fn quoted(id: &Option<String>) -> String {
-    id.as_ref()
-        .map(|id| format!(" ({id:?})"))
-        .unwrap_or_default()
+    id.as_ref().map(|id| format!(" ({id:?})")).unwrap_or_default()
 }
 
 impl SeqError {
@@ -129,13 +127,8 @@ impl SeqError {
 
     /// The message of a caught panic.
     pub(crate) fn panicked(what: String, payload: &(dyn std::any::Any + Send)) -> Self {
-        let message = payload
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned());
+        let message = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let message = message.or_else(|| payload.downcast_ref::<String>().cloned());
-        Self::Panicked {
-            what,
-            message: message.unwrap_or_else(|| "panic without a text".into()),
-        }
+        Self::Panicked { what, message: message.unwrap_or_else(|| "panic without a text".into()) }
     }
 }

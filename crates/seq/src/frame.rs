@@ -80,12 +80,8 @@ pub fn frame_id(record_id: &str, chunk_index: usize, frame: Frame) -> String {
 /// `prediction.py`), the extra nucleotide behind the last codon included.
 pub fn readable_frames(chunk: &[u8]) -> Vec<ReadableFrame> {
     let open = OpenFrames::scan(chunk);
-    let frames = Frame::ALL
-        .into_iter()
-        .filter(|&frame| open.contains(frame, chunk.len()));
-    frames
-        .filter_map(|frame| read_frame(chunk, frame))
-        .collect()
+    let frames = Frame::ALL.into_iter().filter(|&frame| open.contains(frame, chunk.len()));
+    frames.filter_map(|frame| read_frame(chunk, frame)).collect()
 }
 
 /// Which frames have no stop codon, by position of their codons modulo 3 on the given strand.
@@ -147,10 +143,7 @@ fn read_frame(chunk: &[u8], frame: Frame) -> Option<ReadableFrame> {
     };
     if frame.is_reverse() {
         let (_, codons) = chunk[..strand_end_nt].as_rchunks::<3>();
-        codons
-            .iter()
-            .rev()
-            .for_each(|codon| push(&OPPOSITE_AMINO_ACID, codon));
+        codons.iter().rev().for_each(|codon| push(&OPPOSITE_AMINO_ACID, codon));
     } else {
         let (codons, _) = chunk[offset_nt..].as_chunks::<3>();
         codons.iter().for_each(|codon| push(&AMINO_ACID, codon));
@@ -161,17 +154,11 @@ fn read_frame(chunk: &[u8], frame: Frame) -> Option<ReadableFrame> {
     let length_nt = strand_end_nt.min(3 * protein.len() + 1);
     let nucleotide = if frame.is_reverse() {
         let letters = chunk[strand_end_nt - length_nt..strand_end_nt].iter().rev();
-        letters
-            .map(|&letter| COMPLEMENT[usize::from(letter)].to_ascii_uppercase())
-            .collect()
+        letters.map(|&letter| COMPLEMENT[usize::from(letter)].to_ascii_uppercase()).collect()
     } else {
         chunk[offset_nt..offset_nt + length_nt].to_ascii_uppercase()
     };
-    Some(ReadableFrame {
-        frame,
-        nucleotide,
-        protein,
-    })
+    Some(ReadableFrame { frame, nucleotide, protein })
 }
 
 #[cfg(test)]
@@ -186,20 +173,12 @@ mod tests {
         let reverse = reverse_complement(&forward);
         let mut frames = Vec::new();
         for frame in Frame::ALL {
-            let strand = if frame.is_reverse() {
-                &reverse
-            } else {
-                &forward
-            };
+            let strand = if frame.is_reverse() { &reverse } else { &forward };
             let strand = &strand[frame.offset_nt().min(strand.len())..];
             let protein = translate(strand);
             if !protein.is_empty() && !protein.contains(&b'*') {
                 let end = strand.len().min(3 * protein.len() + 1);
-                frames.push(ReadableFrame {
-                    frame,
-                    nucleotide: strand[..end].to_vec(),
-                    protein,
-                });
+                frames.push(ReadableFrame { frame, nucleotide: strand[..end].to_vec(), protein });
             }
         }
         frames

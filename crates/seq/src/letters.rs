@@ -54,11 +54,7 @@ impl LetterCounts {
 
     fn of_part(part: &[u8]) -> Self {
         // Setting up and summing tables costs more than the letters of a read.
-        if part.len() < SHORT {
-            Self::of_short(part)
-        } else {
-            Self::of_long(part)
-        }
+        if part.len() < SHORT { Self::of_short(part) } else { Self::of_long(part) }
     }
 
     fn of_short(part: &[u8]) -> Self {
@@ -86,10 +82,7 @@ impl LetterCounts {
         let mut classes = [0u64; 4];
         let mut lower_case = 0;
         for (letter, class) in (0..=u8::MAX).zip(CLASS) {
-            let count: u64 = tables
-                .iter()
-                .map(|table| u64::from(table[usize::from(letter)]))
-                .sum();
+            let count: u64 = tables.iter().map(|table| u64::from(table[usize::from(letter)])).sum();
             classes[usize::from(class)] += count;
             if letter.is_ascii_lowercase() {
                 lower_case += count;
@@ -99,13 +92,7 @@ impl LetterCounts {
     }
 
     fn from_classes([acgt, n, other_iupac, other]: [u64; 4], lower_case: u64) -> Self {
-        Self {
-            acgt,
-            n,
-            other_iupac,
-            other,
-            lower_case,
-        }
+        Self { acgt, n, other_iupac, other, lower_case }
     }
 
     /// All letters counted.
@@ -131,13 +118,7 @@ mod tests {
     #[test]
     fn letter_counts_every_class_is_counted_once() {
         let counts = LetterCounts::of(b"ACGTacgtNnRYSWKMBDHVUu-*1>\xff x");
-        let expected = LetterCounts {
-            acgt: 8,
-            n: 2,
-            other_iupac: 12,
-            other: 7,
-            lower_case: 7,
-        };
+        let expected = LetterCounts { acgt: 8, n: 2, other_iupac: 12, other: 7, lower_case: 7 };
         assert_eq!(counts, expected);
         assert_eq!(counts.total(), 29);
     }

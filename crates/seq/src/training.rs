@@ -22,26 +22,16 @@ pub fn training_frames(
     let forward = chunk.to_ascii_uppercase();
     let reverse = reverse_complement(&forward);
     let frames = Frame::ALL.into_iter().filter_map(|frame| {
-        let strand = if frame.is_reverse() {
-            &reverse
-        } else {
-            &forward
-        };
+        let strand = if frame.is_reverse() { &reverse } else { &forward };
         let strand = strand.get(frame.offset_nt()..).unwrap_or_default();
         let protein = translate(strand);
         let is_part_of = |reference: &[u8]| memchr::memmem::find(reference, &protein).is_some();
-        let is_known = reference_proteins
-            .iter()
-            .any(|reference| is_part_of(reference.as_ref()));
+        let is_known = reference_proteins.iter().any(|reference| is_part_of(reference.as_ref()));
         if protein.contains(&STOP) || !is_known {
             return None;
         }
         let nucleotide = strand[..strand.len().min(3 * protein.len() + 1)].to_vec();
-        Some(ReadableFrame {
-            frame,
-            nucleotide,
-            protein,
-        })
+        Some(ReadableFrame { frame, nucleotide, protein })
     });
     Some(frames.collect())
 }

@@ -44,9 +44,7 @@ fn bgzf_block(part: &[u8]) -> Vec<u8> {
     let mut crc = flate2::Crc::new();
     crc.update(part);
     let size = u16::try_from(18 + deflated.len() + 8 - 1).unwrap();
-    let mut block = vec![
-        0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, 6, 0, b'B', b'C', 2, 0,
-    ];
+    let mut block = vec![0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, 6, 0, b'B', b'C', 2, 0];
     block.extend(size.to_le_bytes());
     block.extend(deflated);
     block.extend(crc.sum().to_le_bytes());
@@ -77,11 +75,7 @@ fn kinds(text: &[u8]) -> Vec<(&'static str, Compression, Vec<u8>)> {
     let blocks = text.chunks(50_000).chain([&[][..]]).map(bgzf_block);
     vec![
         ("gzip members", Compression::Gzip, join(gzip)),
-        (
-            "bgzf",
-            Compression::Gzip,
-            blocks.collect::<Vec<_>>().concat(),
-        ),
+        ("bgzf", Compression::Gzip, blocks.collect::<Vec<_>>().concat()),
         ("zstd frames", Compression::Zstd, join(zstd)),
         (
             "zstd with skippable frames",
@@ -103,11 +97,7 @@ fn compressed_inputs_read_as_plain_ones() {
         let records: Vec<_> = reader.by_ref().map(Result::unwrap).collect();
         assert!(records == expected, "{kind}");
         let stats = reader.stats();
-        assert_eq!(
-            (stats.compression, stats.bytes),
-            (compression, length),
-            "{kind}"
-        );
+        assert_eq!((stats.compression, stats.bytes), (compression, length), "{kind}");
         assert_eq!(stats.sha256.len(), 64);
     }
 }
@@ -127,26 +117,16 @@ fn truncated_streams_end_in_an_error_with_byte_offset() {
     for (kind, expected_compression, bytes) in kinds(&text) {
         for cut in [bytes.len() * 3 / 4, bytes.len() / 2, bytes.len() - 3, 11] {
             let (records, failure) = read_bytes(&bytes[..cut]);
-            assert!(
-                whole.starts_with(&records),
-                "{kind} cut at {cut}: a record is not whole"
-            );
-            let Some(SeqError::Decompress {
-                compression,
-                byte_offset,
-                whole_records,
-                ..
-            }) = failure
+            assert!(whole.starts_with(&records), "{kind} cut at {cut}: a record is not whole");
+            let Some(SeqError::Decompress { compression, byte_offset, whole_records, .. }) =
+                failure
             else {
                 panic!("{kind} cut at {cut}: {failure:?}");
             };
             assert_eq!(compression, expected_compression);
             assert_eq!(byte_offset, cut as u64, "{kind} cut at {cut}");
             assert_eq!(whole_records, records.len() as u64, "{kind} cut at {cut}");
-            assert!(
-                cut < bytes.len() / 2 || whole_records > 10,
-                "{kind}: {whole_records}"
-            );
+            assert!(cut < bytes.len() / 2 || whole_records > 10, "{kind}: {whole_records}");
         }
     }
 }
@@ -160,10 +140,7 @@ fn flipped_bit_is_an_error() {
         let (records, failure) = read_bytes(bytes);
         let failure = failure.unwrap_or_else(|| panic!("{kind}: damage went unnoticed"));
         let message = failure.to_string();
-        assert!(
-            message.starts_with("memory: truncated or corrupt"),
-            "{kind}: {message}"
-        );
+        assert!(message.starts_with("memory: truncated or corrupt"), "{kind}: {message}");
         assert!(!message.contains('\n'), "{message}");
         assert!(records.len() < 40, "{kind}");
     }
@@ -184,10 +161,7 @@ fn other_data_behind_a_stream_is_an_error() {
     for compress in [gzip, zstd, xz] {
         let bytes = [compress(b">a\nACGT\n>b\nAC\n"), b"rubbish!".to_vec()].concat();
         let (records, failure) = read_bytes(bytes);
-        assert!(
-            matches!(failure, Some(SeqError::Decompress { .. })),
-            "{failure:?}"
-        );
+        assert!(matches!(failure, Some(SeqError::Decompress { .. })), "{failure:?}");
         assert!(plain(&records).iter().all(|(id, _)| id == "a"));
     }
 }

@@ -17,11 +17,7 @@ const LENGTHS: [usize; 2] = [300, 500];
 
 fn translate_case(folder: &Path, case: &str, chunk_length_nt: usize) -> Files {
     let input = folder.join("inputs").join(format!("{case}.fa"));
-    translate_to_files(
-        RecordReader::open(&Input::Path(input)).unwrap(),
-        chunk_length_nt,
-        2,
-    )
+    translate_to_files(RecordReader::open(&Input::Path(input)).unwrap(), chunk_length_nt, 2)
 }
 
 fn read_expected(folder: &Path) -> Files {
@@ -34,18 +30,9 @@ fn read_expected(folder: &Path) -> Files {
 }
 
 fn assert_same(actual: &Files, expected: &Files, what: &str) {
-    assert!(
-        actual.chunked == expected.chunked,
-        "{what}: chunked.fa differs"
-    );
-    assert!(
-        actual.nucleotide == expected.nucleotide,
-        "{what}: identified_nucleotide.fa differs"
-    );
-    assert!(
-        actual.protein == expected.protein,
-        "{what}: identified_protein.faa differs"
-    );
+    assert!(actual.chunked == expected.chunked, "{what}: chunked.fa differs");
+    assert!(actual.nucleotide == expected.nucleotide, "{what}: identified_nucleotide.fa differs");
+    assert!(actual.protein == expected.protein, "{what}: identified_protein.faa differs");
 }
 
 /// Compares every case under `folder`, except the one where the original loses a record.
@@ -57,16 +44,9 @@ fn compare_folder(folder: &Path) -> usize {
             if case == "nasty_bom" {
                 continue;
             }
-            let expected = folder
-                .join("expected")
-                .join(&case)
-                .join(format!("L{length}"));
+            let expected = folder.join("expected").join(&case).join(format!("L{length}"));
             let actual = translate_case(folder, &case, length);
-            assert_same(
-                &actual,
-                &read_expected(&expected),
-                &format!("{case} L{length}"),
-            );
+            assert_same(&actual, &read_expected(&expected), &format!("{case} L{length}"));
             compared += 1;
         }
     }
@@ -101,10 +81,7 @@ fn golden_nasty_bom() {
             let extra = std::str::from_utf8(&actual[..actual.len() - expected.len()]).unwrap();
             assert!(extra.starts_with(">c0_chunk_1"), "{extra}");
             let headers = || extra.lines().filter(|line| line.starts_with('>'));
-            assert!(
-                headers().all(|header| header.starts_with(">c0_chunk_")),
-                "{extra}"
-            );
+            assert!(headers().all(|header| header.starts_with(">c0_chunk_")), "{extra}");
         }
     }
 }
@@ -116,11 +93,7 @@ fn golden_nasty_empty_sequence() {
         let actual = translate_case(&oracle(), "nasty_empty_sequence", length);
         let folder = oracle().join(format!("refactored/nasty_empty_sequence/L{length}"));
         let mut expected = read_expected(&folder);
-        for file in [
-            &mut expected.chunked,
-            &mut expected.nucleotide,
-            &mut expected.protein,
-        ] {
+        for file in [&mut expected.chunked, &mut expected.nucleotide, &mut expected.protein] {
             *file = without_record(file, "empty_chunk_1");
         }
         assert_same(&actual, &expected, "nasty_empty_sequence");
@@ -142,11 +115,7 @@ fn without_record(fasta: &[u8], chunk: &str) -> Vec<u8> {
 
 #[test]
 fn golden_empty_protein_records_are_the_dropped_ones() {
-    for case in [
-        "nasty_ambiguous",
-        "nasty_lengths_open",
-        "nasty_lengths_random",
-    ] {
+    for case in ["nasty_ambiguous", "nasty_lengths_open", "nasty_lengths_random"] {
         for length in LENGTHS {
             let tsv = format!("refactored/{case}/L{length}/extra_empty_protein_records.tsv");
             let tsv = fs::read_to_string(oracle().join(tsv)).unwrap();
@@ -171,23 +140,12 @@ fn dropped_frames(record: &Record, length: usize) -> Vec<(String, String)> {
     for (index, range) in chunks(record.seq.len(), size(length)).enumerate() {
         let forward = record.seq[range].to_ascii_uppercase();
         let reverse = reverse_complement(&forward);
-        let kept: Vec<_> = readable_frames(&forward)
-            .iter()
-            .map(|kept| kept.frame)
-            .collect();
+        let kept: Vec<_> = readable_frames(&forward).iter().map(|kept| kept.frame).collect();
         for frame in Frame::ALL {
-            let strand = if frame.is_reverse() {
-                &reverse
-            } else {
-                &forward
-            };
+            let strand = if frame.is_reverse() { &reverse } else { &forward };
             let strand = strand.get(frame.offset_nt()..).unwrap_or_default();
             if !translate(strand).contains(&b'*') && !kept.contains(&frame) {
-                let slice = strand
-                    .iter()
-                    .take(1)
-                    .map(|&letter| char::from(letter))
-                    .collect();
+                let slice = strand.iter().take(1).map(|&letter| char::from(letter)).collect();
                 dropped.push((frame_id(&record.id, index, frame), slice));
             }
         }
@@ -199,26 +157,14 @@ fn dropped_frames(record: &Record, length: usize) -> Vec<(String, String)> {
 fn golden_chunk_table() {
     let table = fs::read_to_string(oracle().join("chunk_table.tsv")).unwrap();
     let numbers = |field: &str| -> Vec<usize> {
-        field
-            .split(',')
-            .filter(|text| !text.is_empty())
-            .map(|text| text.parse().unwrap())
-            .collect()
+        field.split(',').filter(|text| !text.is_empty()).map(|text| text.parse().unwrap()).collect()
     };
     for row in table.lines().skip(1) {
         let fields: Vec<_> = row.split('\t').map(numbers).collect();
         let ranges: Vec<_> = chunks(fields[1][0], size(fields[0][0])).collect();
         assert_eq!(ranges.len(), fields[2][0], "{row}");
-        assert_eq!(
-            ranges.iter().map(|range| range.start).collect::<Vec<_>>(),
-            fields[3],
-            "{row}"
-        );
-        assert_eq!(
-            ranges.iter().map(|range| range.len()).collect::<Vec<_>>(),
-            fields[4],
-            "{row}"
-        );
+        assert_eq!(ranges.iter().map(|range| range.start).collect::<Vec<_>>(), fields[3], "{row}");
+        assert_eq!(ranges.iter().map(|range| range.len()).collect::<Vec<_>>(), fields[4], "{row}");
     }
     assert_eq!(table.lines().count(), 441);
 }
@@ -226,17 +172,10 @@ fn golden_chunk_table() {
 #[test]
 fn golden_codons() {
     let table = fs::read_to_string(oracle().join("codons.tsv")).unwrap();
-    let table: BTreeMap<_, _> = table
-        .lines()
-        .map(|row| row.split_once('\t').unwrap())
-        .collect();
+    let table: BTreeMap<_, _> = table.lines().map(|row| row.split_once('\t').unwrap()).collect();
     assert_eq!(table.len(), 64);
     for (codon, amino_acid) in table {
-        assert_eq!(
-            translate(codon.as_bytes()),
-            amino_acid.as_bytes(),
-            "{codon}"
-        );
+        assert_eq!(translate(codon.as_bytes()), amino_acid.as_bytes(), "{codon}");
     }
 }
 
@@ -248,17 +187,9 @@ fn golden_translate() {
         let reverse = reverse_complement(fields[0]);
         assert_eq!(reverse, fields[1], "{row}");
         for frame in Frame::ALL {
-            let strand = if frame.is_reverse() {
-                &reverse[..]
-            } else {
-                fields[0]
-            };
+            let strand = if frame.is_reverse() { &reverse[..] } else { fields[0] };
             let strand = strand.get(frame.offset_nt()..).unwrap_or_default();
-            assert_eq!(
-                translate(strand),
-                fields[2 + frame as usize],
-                "{frame}: {row}"
-            );
+            assert_eq!(translate(strand), fields[2 + frame as usize], "{frame}: {row}");
         }
     }
     assert_eq!(table.lines().count(), 213);
@@ -271,9 +202,7 @@ fn golden_train_identify() {
     for case in cases.as_array().unwrap() {
         let seqid = case["seqid"].as_str().unwrap();
         let references = case["reference_proteins"].as_array().unwrap().iter();
-        let references: Vec<_> = references
-            .map(|protein| protein.as_str().unwrap())
-            .collect();
+        let references: Vec<_> = references.map(|protein| protein.as_str().unwrap()).collect();
         let actual = training_frames(case["sequence"].as_str().unwrap().as_bytes(), &references);
         let actual = actual.map(|frames| {
             let text = |letters: Vec<u8>| String::from_utf8(letters).unwrap();
@@ -293,8 +222,5 @@ fn golden_train_identify() {
 fn golden_chunk_ids_appear_in_chunked_file() {
     let path = oracle().join("expected/nasty_headers/L300/chunked.fa");
     let text = fs::read_to_string(path).unwrap();
-    assert!(
-        text.lines()
-            .any(|line| line.strip_prefix('>') == Some(&chunk_id("NA", 1)))
-    );
+    assert!(text.lines().any(|line| line.strip_prefix('>') == Some(&chunk_id("NA", 1))));
 }

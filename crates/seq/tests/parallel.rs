@@ -37,10 +37,7 @@ fn source(records: Vec<Record>) -> impl Iterator<Item = Result<Record, SeqError>
 }
 
 fn no_record() -> SeqError {
-    SeqError::NoRecord {
-        path: "x.fa".into(),
-        lines: 3,
-    }
+    SeqError::NoRecord { path: "x.fa".into(), lines: 3 }
 }
 
 proptest! {
@@ -84,10 +81,7 @@ fn units_cover_every_record_in_order() {
         }
     }
     assert_eq!(record, lengths.len());
-    assert!(
-        units_per_record[2] > 4,
-        "a long record must be split: {units_per_record:?}"
-    );
+    assert!(units_per_record[2] > 4, "a long record must be split: {units_per_record:?}");
     assert_eq!(units_per_record[4], 1);
 }
 
@@ -98,36 +92,21 @@ fn units_reader_failure_comes_after_everything_before_it() {
     let source = source.chain(good.into_iter().map(Ok));
     let mut units = translate_records(source, size(300), size(2)).unwrap();
     let before: Vec<_> = units.by_ref().map_while(Result::ok).collect();
-    assert_eq!(
-        before
-            .last()
-            .map(|unit| (unit.record.index, unit.is_last())),
-        Some((2, true))
-    );
+    assert_eq!(before.last().map(|unit| (unit.record.index, unit.is_last())), Some((2, true)));
     assert!(units.next().is_none());
 }
 
 #[test]
 fn units_reader_failure_keeps_its_cause() {
     let source = records(&[5]).into_iter().map(Ok).chain([Err(no_record())]);
-    let items: Vec<_> = translate_records(source, size(300), size(2))
-        .unwrap()
-        .collect();
-    assert!(matches!(
-        items[..],
-        [Ok(_), Err(SeqError::NoRecord { lines: 3, .. })]
-    ));
+    let items: Vec<_> = translate_records(source, size(300), size(2)).unwrap().collect();
+    assert!(matches!(items[..], [Ok(_), Err(SeqError::NoRecord { lines: 3, .. })]));
 }
 
 #[test]
 fn units_panicking_reader_is_an_error() {
-    let source = records(&[5])
-        .into_iter()
-        .map(Ok)
-        .chain(std::iter::once_with(|| panic!("broken")));
-    let error = translate_records(source, size(300), size(2))
-        .unwrap()
-        .find_map(Result::err);
+    let source = records(&[5]).into_iter().map(Ok).chain(std::iter::once_with(|| panic!("broken")));
+    let error = translate_records(source, size(300), size(2)).unwrap().find_map(Result::err);
     assert!(error.unwrap().to_string().contains("broken"));
 }
 
@@ -141,44 +120,29 @@ impl Iterator for Endless {
 
     fn next(&mut self) -> Option<Self::Item> {
         let index = self.drawn.fetch_add(1, Ordering::SeqCst) as u64;
-        Some(Ok(Record::new(
-            index,
-            b"endless",
-            letters(50_000, index + 1),
-        )))
+        Some(Ok(Record::new(index, b"endless", letters(50_000, index + 1))))
     }
 }
 
 #[test]
 fn units_dropped_early_leave_no_thread_behind() {
     let drawn = Arc::new(AtomicUsize::new(0));
-    let endless = Endless {
-        drawn: Arc::clone(&drawn),
-    };
+    let endless = Endless { drawn: Arc::clone(&drawn) };
     let mut units = translate_records(endless, size(300), size(2)).unwrap();
     assert!(units.next().unwrap().is_ok());
     drop(units);
-    assert_eq!(
-        Arc::strong_count(&drawn),
-        1,
-        "the source thread still owns the records"
-    );
+    assert_eq!(Arc::strong_count(&drawn), 1, "the source thread still owns the records");
 }
 
 #[test]
 fn units_slow_consumer_bounds_what_is_drawn() {
     let drawn = Arc::new(AtomicUsize::new(0));
-    let endless = Endless {
-        drawn: Arc::clone(&drawn),
-    };
+    let endless = Endless { drawn: Arc::clone(&drawn) };
     let mut units = translate_records(endless, size(300), size(2)).unwrap();
     assert!(units.next().unwrap().is_ok());
     std::thread::sleep(std::time::Duration::from_millis(300));
     let ahead = drawn.load(Ordering::SeqCst);
-    assert!(
-        ahead < 60,
-        "{ahead} records drawn although nobody takes results"
-    );
+    assert!(ahead < 60, "{ahead} records drawn although nobody takes results");
     units.nth(3 * ahead).unwrap().unwrap();
     assert!(drawn.load(Ordering::SeqCst) > ahead);
 }
@@ -190,12 +154,6 @@ fn units_give_the_reader_and_its_statistics_back() {
     assert_eq!(units.by_ref().count(), 3);
     let reader = units.into_records().unwrap();
     let stats = reader.stats();
-    assert_eq!(
-        (stats.records, stats.letters_nt, stats.empty_ids),
-        (3, 6, 1)
-    );
-    assert_eq!(
-        (stats.empty_sequences, stats.bytes, stats.sha256.len()),
-        (1, 16, 64)
-    );
+    assert_eq!((stats.records, stats.letters_nt, stats.empty_ids), (3, 6, 1));
+    assert_eq!((stats.empty_sequences, stats.bytes, stats.sha256.len()), (1, 16, 64));
 }

@@ -17,10 +17,7 @@ fn ids_and_letters(text: &str) -> Vec<(String, String)> {
 }
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
-    expected
-        .iter()
-        .map(|&(id, seq)| (id.to_owned(), seq.to_owned()))
-        .collect()
+    expected.iter().map(|&(id, seq)| (id.to_owned(), seq.to_owned())).collect()
 }
 
 fn stats_of(bytes: &[u8]) -> InputStats {
@@ -30,14 +27,8 @@ fn stats_of(bytes: &[u8]) -> InputStats {
 }
 
 fn error_of(bytes: &[u8]) -> String {
-    let error = read_bytes(bytes)
-        .1
-        .expect("this input must be refused")
-        .to_string();
-    assert!(
-        error.starts_with("memory: ") && !error.contains('\n'),
-        "{error}"
-    );
+    let error = read_bytes(bytes).1.expect("this input must be refused").to_string();
+    assert!(error.starts_with("memory: ") && !error.contains('\n'), "{error}");
     error
 }
 
@@ -50,14 +41,7 @@ fn fasta_blanks_go_and_everything_else_stays() {
 
 #[test]
 fn fasta_every_ending_gives_the_last_record() {
-    for text in [
-        ">a\nAC",
-        ">a\nAC\n",
-        ">a\nAC\n\n\n",
-        ">a\r\nAC\r\n",
-        ">a\rAC\r",
-        ">a\nA\r\r\nC",
-    ] {
+    for text in [">a\nAC", ">a\nAC\n", ">a\nAC\n\n\n", ">a\r\nAC\r\n", ">a\rAC\r", ">a\nA\r\r\nC"] {
         assert_eq!(ids_and_letters(text), pairs(&[("a", "AC")]), "{text:?}");
     }
     for text in [">a", ">a\n", ">a\r", ">a\n\n \n"] {
@@ -69,33 +53,22 @@ fn fasta_every_ending_gives_the_last_record() {
 #[test]
 fn fasta_whole_header_is_kept() {
     let (records, _) = read_bytes("> id  and\tmore \r\nA\n");
-    assert_eq!(
-        (records[0].id.as_str(), records[0].header.as_str()),
-        ("id", " id  and\tmore ")
-    );
+    assert_eq!((records[0].id.as_str(), records[0].header.as_str()), ("id", " id  and\tmore "));
 }
 
 #[test]
 fn fasta_text_before_the_first_record_is_dropped_and_counted() {
     let stats = stats_of(b"\n; note\r\n@not a read\r\n>a\nAC\n");
     assert_eq!(stats.format, Some(SequenceFormat::Fasta));
-    assert_eq!(
-        (stats.dropped_lines, stats.dropped_text_lines, stats.records),
-        (3, 2, 1)
-    );
+    assert_eq!((stats.dropped_lines, stats.dropped_text_lines, stats.records), (3, 2, 1));
 }
 
 #[test]
 fn fasta_preamble_longer_than_a_block_is_dropped() {
-    let mut text = format!("{}>not a record\n", "x".repeat(300_000))
-        .repeat(3)
-        .into_bytes();
+    let mut text = format!("{}>not a record\n", "x".repeat(300_000)).repeat(3).into_bytes();
     text.extend(b">a\nAC\n");
     let stats = stats_of(&text);
-    assert_eq!(
-        (stats.dropped_lines, stats.records, stats.letters_nt),
-        (3, 1, 2)
-    );
+    assert_eq!((stats.dropped_lines, stats.records, stats.letters_nt), (3, 1, 2));
 }
 
 /// Headers and sequence lines start exactly at, and around, the borders of the reader's blocks.
@@ -110,19 +83,11 @@ fn fasta_lines_at_block_borders_stay_apart() {
                 let letters = &"ACGT".repeat(16)[..width];
                 format!(">{header}{end}{letters}{end}")
             };
-            let preamble = if shift == 0 {
-                String::new()
-            } else {
-                end.repeat(shift)
-            };
+            let preamble = if shift == 0 { String::new() } else { end.repeat(shift) };
             let text = preamble + &(0..8000).map(record).collect::<String>();
             let (records, failure) = read_bytes(text.clone());
             assert!(failure.is_none());
-            assert_eq!(
-                plain(&records),
-                parse_slowly(&text),
-                "shift {shift}, line end {end:?}"
-            );
+            assert_eq!(plain(&records), parse_slowly(&text), "shift {shift}, line end {end:?}");
         }
     }
 }
@@ -137,32 +102,16 @@ fn fasta_byte_order_mark_hides_nothing() {
 #[test]
 fn fasta_oddities_are_counted() {
     let stats = stats_of(b">\xff\nAC\n> \nGT\n>c\n");
-    assert_eq!(
-        (
-            stats.repaired_headers,
-            stats.empty_ids,
-            stats.empty_sequences
-        ),
-        (1, 1, 1)
-    );
+    assert_eq!((stats.repaired_headers, stats.empty_ids, stats.empty_sequences), (1, 1, 1));
     assert_eq!((stats.records, stats.letters_nt, stats.bytes), (3, 4, 15));
     assert_eq!(stats.compression, Compression::Plain);
 }
 
 #[test]
 fn empty_and_blank_inputs_have_no_records() {
-    for text in [
-        &b""[..],
-        b"\n",
-        b" \r\n\t\n",
-        b"\xef\xbb\xbf",
-        b"\xef\xbb\xbf\n",
-    ] {
+    for text in [&b""[..], b"\n", b" \r\n\t\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"] {
         let stats = stats_of(text);
-        assert_eq!(
-            (stats.records, stats.format, stats.bytes),
-            (0, None, text.len() as u64)
-        );
+        assert_eq!((stats.records, stats.format, stats.bytes), (0, None, text.len() as u64));
         assert_eq!(stats.sha256.len(), 64);
     }
     let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -175,15 +124,11 @@ fn fastq_round_trips_with_qualities() {
     let (records, failure) = read_bytes(text);
     assert!(failure.is_none(), "{failure:?}");
     let mut written = Vec::new();
-    records
-        .iter()
-        .for_each(|record| write_record(&mut written, record).unwrap());
+    records.iter().for_each(|record| write_record(&mut written, record).unwrap());
     assert_eq!(String::from_utf8(written).unwrap(), text);
-    for variant in [
-        text.replace('\n', "\r\n"),
-        text.replace('\n', "\r"),
-        format!("\n{text}\n\n\n\n\n"),
-    ] {
+    for variant in
+        [text.replace('\n', "\r\n"), text.replace('\n', "\r"), format!("\n{text}\n\n\n\n\n")]
+    {
         assert_eq!(read_bytes(variant).0, records);
     }
 }
@@ -197,41 +142,23 @@ fn fastq_bad_records_are_named_with_line() {
             "record 2 (\"bad\") at line 5",
             "length is 3 but quality length is 2",
         ),
-        (
-            "@bad\nACG\nIII\n@x\n",
-            "record 2 (\"bad\") at line 7",
-            "'+'",
-        ),
+        ("@bad\nACG\nIII\n@x\n", "record 2 (\"bad\") at line 7", "'+'"),
         ("bad\nACG\n+\nIII\n", "record 2 at line 5", "'@'"),
-        (
-            "@bad\nACG\n+\n",
-            "record 2 (\"bad\") at line 5",
-            "quality length is 0",
-        ),
+        ("@bad\nACG\n+\n", "record 2 (\"bad\") at line 5", "quality length is 0"),
         ("@bad\nACG\n", "record 2 (\"bad\") at line 7", "ends inside"),
-        (
-            "@bad\nA G\n+\nIII\n",
-            "record 2 (\"bad\") at line 6",
-            "blank",
-        ),
+        ("@bad\nA G\n+\nIII\n", "record 2 (\"bad\") at line 6", "blank"),
     ] {
         let (records, failure) = read_bytes(format!("{good}{bad}"));
         assert_eq!(plain(&records), pairs(&[("good", "AC")]), "{bad:?}");
         let error = failure.unwrap().to_string();
-        assert!(
-            error.contains(record) && error.contains(words),
-            "{bad:?}: {error}"
-        );
+        assert!(error.contains(record) && error.contains(words), "{bad:?}: {error}");
     }
 }
 
 #[test]
 fn text_without_record_is_refused() {
     let error = error_of(b"sample\tlength\nx\t3\n");
-    assert!(
-        error.contains("no FASTA or FASTQ record in 2 lines"),
-        "{error}"
-    );
+    assert!(error.contains("no FASTA or FASTQ record in 2 lines"), "{error}");
     assert!(error_of(b" x").contains("in 1 lines"));
 }
 
@@ -261,9 +188,7 @@ fn failing_system_read_keeps_whole_records_only() {
     let length = text.len();
     let reader = virnucpro_seq::RecordReader::from_reader("net.fa", Box::new(Failing(text, 0)));
     let items: Vec<_> = reader.unwrap().collect();
-    let [Ok(a), Ok(b), Err(error)] = &items[..] else {
-        panic!("{} items", items.len())
-    };
+    let [Ok(a), Ok(b), Err(error)] = &items[..] else { panic!("{} items", items.len()) };
     assert_eq!((a.seq.len(), b.seq.len()), (400_000, 400_000));
     let expected =
         format!("net.fa: cannot read at byte {length} (after 2 whole records): cable pulled");
@@ -284,16 +209,9 @@ fn multi_reader_numbers_records_over_all_inputs() {
     ];
     let mut reader = MultiReader::open(inputs).unwrap();
     let records: Vec<_> = reader.by_ref().map(Result::unwrap).collect();
-    let numbers: Vec<_> = records
-        .iter()
-        .map(|r| (r.index, r.input, r.id.as_str()))
-        .collect();
+    let numbers: Vec<_> = records.iter().map(|r| (r.index, r.input, r.id.as_str())).collect();
     assert_eq!(numbers, [(0, 0, "x"), (1, 0, "y"), (2, 2, "x")]);
-    let stats: Vec<_> = reader
-        .finished_stats()
-        .iter()
-        .map(|stats| stats.records)
-        .collect();
+    let stats: Vec<_> = reader.finished_stats().iter().map(|stats| stats.records).collect();
     assert_eq!(stats, [2, 0, 1]);
     assert!(reader.current_stats().is_none());
 }
@@ -305,23 +223,13 @@ fn multi_reader_stops_at_the_first_failure() {
         fs::write(folder.path().join(name), text).unwrap();
         Input::Path(folder.path().join(name))
     };
-    let inputs = vec![
-        write("a.fa", ">x\nA\n"),
-        write("b.fa", "no record"),
-        write("c.fa", ">z\nA"),
-    ];
+    let inputs = vec![write("a.fa", ">x\nA\n"), write("b.fa", "no record"), write("c.fa", ">z\nA")];
     let items: Vec<_> = MultiReader::open(inputs).unwrap().collect();
     assert!(
         matches!(&items[..], [Ok(_), Err(SeqError::NoRecord { path, .. })] if path.ends_with("b.fa"))
     );
-    let missing = vec![
-        write("a.fa", ">x\nA\n"),
-        Input::Path(folder.path().join("gone.fa")),
-    ];
-    assert!(matches!(
-        MultiReader::open(missing),
-        Err(SeqError::Open { .. })
-    ));
+    let missing = vec![write("a.fa", ">x\nA\n"), Input::Path(folder.path().join("gone.fa"))];
+    assert!(matches!(MultiReader::open(missing), Err(SeqError::Open { .. })));
     let twice = MultiReader::open(vec![Input::Stdin, Input::Stdin]);
     assert!(matches!(twice, Err(SeqError::StdinTwice)));
 }

@@ -39,25 +39,16 @@ impl Bytes {
         }
         // Opening a pipe would block until somebody writes to it.
         if !kind.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         let map = MappedFile::open(path)?;
         let range = 0..map.len();
-        Ok(Self {
-            owner: Owner::Mapped(Arc::new(map)),
-            range,
-        })
+        Ok(Self { owner: Owner::Mapped(Arc::new(map)), range })
     }
 
     /// Wraps bytes that are part of the program.
     pub fn from_static(bytes: &'static [u8]) -> Self {
-        Self {
-            owner: Owner::Static(bytes),
-            range: 0..bytes.len(),
-        }
+        Self { owner: Owner::Static(bytes), range: 0..bytes.len() }
     }
 
     /// The part `range` of this region, or `None` when it does not lie inside.
@@ -66,10 +57,7 @@ impl Bytes {
             return None;
         }
         let start = self.range.start + range.start;
-        Some(Self {
-            owner: self.owner.clone(),
-            range: start..start + range.len(),
-        })
+        Some(Self { owner: self.owner.clone(), range: start..start + range.len() })
     }
 }
 
@@ -81,10 +69,7 @@ impl From<Vec<u8>> for Bytes {
 
 impl From<Arc<[u8]>> for Bytes {
     fn from(bytes: Arc<[u8]>) -> Self {
-        Self {
-            range: 0..bytes.len(),
-            owner: Owner::Shared(bytes),
-        }
+        Self { range: 0..bytes.len(), owner: Owner::Shared(bytes) }
     }
 }
 

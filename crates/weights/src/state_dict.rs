@@ -39,16 +39,9 @@ const MAX_NAMES_BYTES: usize = 64 << 20;
 /// # Source
 /// pytorch/pytorch, torch/nn/modules/module.py (`Module._save_to_state_dict`)
 pub fn state_dict(file: &str, root: &Value) -> Result<BTreeMap<String, Arc<StoredTensor>>> {
-    let mut walk = Walk {
-        tensors: BTreeMap::new(),
-        visits: 0,
-        names_bytes: 0,
-    };
+    let mut walk = Walk { tensors: BTreeMap::new(), visits: 0, names_bytes: 0 };
     walk.root(root, 0)
-        .map_err(|what| WeightsError::NotAStateDict {
-            file: one_line(file),
-            what,
-        })?;
+        .map_err(|what| WeightsError::NotAStateDict { file: one_line(file), what })?;
     Ok(walk.tensors)
 }
 
@@ -58,9 +51,7 @@ pub(crate) fn is_candidate(root: &Value) -> bool {
     match root {
         Value::Object(object) => pairs(object.state(), "_modules").is_some(),
         Value::Dict(values) => {
-            values
-                .iter()
-                .any(|(_, value)| matches!(value, Value::Tensor(_)))
+            values.iter().any(|(_, value)| matches!(value, Value::Tensor(_)))
                 || NESTED_UNDER
                     .iter()
                     .filter_map(|key| root.get(key))
@@ -107,25 +98,17 @@ impl Walk {
                 found = true;
             }
         }
-        if found {
-            Ok(())
-        } else {
-            Err("the dict holds no tensors".to_owned())
-        }
+        if found { Ok(()) } else { Err("the dict holds no tensors".to_owned()) }
     }
 
     fn module(&mut self, prefix: &str, object: &Object) -> Result<(), String> {
         let state = object.state();
-        let (Some(parameters), Some(buffers), Some(modules)) = (
-            pairs(state, "_parameters"),
-            pairs(state, "_buffers"),
-            pairs(state, "_modules"),
-        ) else {
+        let (Some(parameters), Some(buffers), Some(modules)) =
+            (pairs(state, "_parameters"), pairs(state, "_buffers"), pairs(state, "_modules"))
+        else {
             return Err(format!("{} is not a module", object.class()));
         };
-        let transient = state
-            .get("_non_persistent_buffers_set")
-            .and_then(Value::as_items);
+        let transient = state.get("_non_persistent_buffers_set").and_then(Value::as_items);
         let is_transient = |name: &str| {
             transient.is_some_and(|names| names.iter().any(|n| n.as_str() == Some(name)))
         };
@@ -162,9 +145,7 @@ impl Walk {
         let name = joined(prefix, name)?;
         self.names_bytes += name.len();
         if self.names_bytes > MAX_NAMES_BYTES {
-            return Err(format!(
-                "the tensor names take more than {MAX_NAMES_BYTES} bytes"
-            ));
+            return Err(format!("the tensor names take more than {MAX_NAMES_BYTES} bytes"));
         }
         let shown = printable(&name);
         match self.tensors.insert(name, tensor.clone()) {
@@ -188,20 +169,12 @@ fn pairs<'a>(state: &'a Value, key: &str) -> Option<&'a [(Value, Value)]> {
 
 fn joined(prefix: &str, name: &str) -> Result<String, String> {
     if prefix.len() + name.len() > MAX_NAME_BYTES {
-        return Err(format!(
-            "a tensor name is longer than {MAX_NAME_BYTES} bytes"
-        ));
+        return Err(format!("a tensor name is longer than {MAX_NAME_BYTES} bytes"));
     }
     Ok(format!("{prefix}{name}"))
 }
 
 fn unusable(object: &Object, key: &Value, value: &Value) -> String {
-    let key = key
-        .as_str()
-        .map_or_else(|| key.kind().to_owned(), printable);
-    format!(
-        "{} in the place of {key} of {}",
-        value.kind(),
-        object.class()
-    )
+    let key = key.as_str().map_or_else(|| key.kind().to_owned(), printable);
+    format!("{} in the place of {key} of {}", value.kind(), object.class())
 }

@@ -28,11 +28,7 @@ enum Layout {
     /// Exactly the bytes of the tensor, in row-major order.
     Contiguous(Bytes),
     /// `strides` in elements, `storage` starts at the first element.
-    Strided {
-        storage: Bytes,
-        strides: Vec<usize>,
-        gathered: OnceLock<Vec<u8>>,
-    },
+    Strided { storage: Bytes, strides: Vec<usize>, gathered: OnceLock<Vec<u8>> },
 }
 
 impl StoredTensor {
@@ -49,11 +45,7 @@ impl StoredTensor {
                 bytes.len()
             ));
         }
-        Ok(Self {
-            dtype,
-            shape,
-            layout: Layout::Contiguous(bytes),
-        })
+        Ok(Self { dtype, shape, layout: Layout::Contiguous(bytes) })
     }
 
     /// A tensor laid over `storage` from element `offset` with `strides` in elements, or why it
@@ -69,9 +61,7 @@ impl StoredTensor {
         storage: &Bytes,
     ) -> Result<Self, String> {
         if shape.len() != strides.len() {
-            return Err(format!(
-                "shape {shape:?} and strides {strides:?} differ in length"
-            ));
+            return Err(format!("shape {shape:?} and strides {strides:?} differ in length"));
         }
         let wanted_bytes = size_bytes(dtype, &shape)?;
         let storage_elements = storage.len() / dtype.size_bytes();
@@ -81,37 +71,21 @@ impl StoredTensor {
                  storage of {storage_elements} elements"
             )
         };
-        let end = if wanted_bytes == 0 {
-            Some(offset)
-        } else {
-            end(&shape, &strides, offset)
-        };
-        let end = end
-            .filter(|&end| end <= storage_elements)
-            .ok_or_else(outside)?;
+        let end = if wanted_bytes == 0 { Some(offset) } else { end(&shape, &strides, offset) };
+        let end = end.filter(|&end| end <= storage_elements).ok_or_else(outside)?;
         if wanted_bytes != 0 && overlaps(&shape, &strides) {
             return Err(format!(
                 "shape {shape:?} with strides {strides:?} uses an element more than once"
             ));
         }
         let width = dtype.size_bytes();
-        let storage = storage
-            .slice(offset * width..end * width)
-            .ok_or_else(outside)?;
+        let storage = storage.slice(offset * width..end * width).ok_or_else(outside)?;
         let layout = if wanted_bytes == 0 || is_row_major(&shape, &strides) {
             Layout::Contiguous(storage)
         } else {
-            Layout::Strided {
-                storage,
-                strides,
-                gathered: OnceLock::new(),
-            }
+            Layout::Strided { storage, strides, gathered: OnceLock::new() }
         };
-        Ok(Self {
-            dtype,
-            shape,
-            layout,
-        })
+        Ok(Self { dtype, shape, layout })
     }
 
     /// Element type.
@@ -143,11 +117,7 @@ impl StoredTensor {
     pub fn view(&self) -> TensorView<'_> {
         let data = match &self.layout {
             Layout::Contiguous(bytes) => bytes,
-            Layout::Strided {
-                storage,
-                strides,
-                gathered,
-            } => gathered
+            Layout::Strided { storage, strides, gathered } => gathered
                 .get_or_init(|| gather(storage, &self.shape, strides, self.dtype.size_bytes()))
                 .as_slice(),
         };
@@ -165,10 +135,7 @@ impl fmt::Debug for StoredTensor {
 /// Bytes of a tensor, with every multiplication checked.
 fn size_bytes(dtype: DType, shape: &[usize]) -> Result<usize, String> {
     if shape.len() > MAX_RANK {
-        return Err(format!(
-            "{} dimensions, at most {MAX_RANK} are read",
-            shape.len()
-        ));
+        return Err(format!("{} dimensions, at most {MAX_RANK} are read", shape.len()));
     }
     shape
         .iter()
@@ -280,11 +247,9 @@ mod tests {
 
     #[test]
     fn strided_overlapping_is_refused() {
-        for (shape, strides) in [
-            (vec![1000], vec![0]),
-            (vec![3, 3], vec![1, 1]),
-            (vec![2, 3], vec![2, 1]),
-        ] {
+        for (shape, strides) in
+            [(vec![1000], vec![0]), (vec![3, 3], vec![1, 1]), (vec![2, 3], vec![2, 1])]
+        {
             let found = StoredTensor::strided(DType::U8, shape, strides, 0, &storage());
             assert!(found.unwrap_err().contains("more than once"));
         }

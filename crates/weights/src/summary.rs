@@ -91,19 +91,11 @@ impl fmt::Display for Summary {
         for class in &self.pickle_classes {
             writeln!(f, "  class {class}")?;
         }
-        let width = self
-            .tensors
-            .iter()
-            .map(|t| printable(&t.name).chars().count())
-            .max();
+        let width = self.tensors.iter().map(|t| printable(&t.name).chars().count()).max();
         let width = width.unwrap_or(0);
         for t in &self.tensors {
             let name = printable(&t.name);
-            writeln!(
-                f,
-                "  {name:width$}  {:4}  {:?}  {} bytes",
-                t.dtype, t.shape, t.size_bytes
-            )?;
+            writeln!(f, "  {name:width$}  {:4}  {:?}  {} bytes", t.dtype, t.shape, t.size_bytes)?;
         }
         Ok(())
     }

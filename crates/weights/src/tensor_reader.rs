@@ -46,10 +46,7 @@ pub struct TensorReader<'a> {
 
 impl<'a> TensorReader<'a> {
     pub(crate) fn new(checkpoint: &'a Checkpoint) -> Self {
-        Self {
-            checkpoint,
-            used: BTreeSet::new(),
-        }
+        Self { checkpoint, used: BTreeSet::new() }
     }
 
     /// The floating-point tensor `name`, which must have exactly `shape`.
@@ -66,11 +63,7 @@ impl<'a> TensorReader<'a> {
     /// # Errors
     /// [`WeightsError::WrongShape`] or [`WeightsError::WrongDType`].
     pub fn take_optional(&mut self, name: &str, shape: &[usize]) -> Result<Option<TensorView<'a>>> {
-        if self.checkpoint.contains(name) {
-            self.take(name, shape).map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.checkpoint.contains(name) { self.take(name, shape).map(Some) } else { Ok(None) }
     }
 
     /// The tensor `name`, which must have exactly `shape` and one of the element types `dtypes`.
@@ -84,13 +77,9 @@ impl<'a> TensorReader<'a> {
         shape: &[usize],
         dtypes: &[DType],
     ) -> Result<TensorView<'a>> {
-        let (name, tensor) =
-            self.checkpoint
-                .entry(name)
-                .ok_or_else(|| WeightsError::MissingTensor {
-                    file: self.file(),
-                    name: printable(name),
-                })?;
+        let (name, tensor) = self.checkpoint.entry(name).ok_or_else(|| {
+            WeightsError::MissingTensor { file: self.file(), name: printable(name) }
+        })?;
         if tensor.shape() != shape {
             return Err(WeightsError::WrongShape {
                 file: self.file(),
@@ -122,10 +111,9 @@ impl<'a> TensorReader<'a> {
         });
         match extra {
             None => Ok(()),
-            Some(name) => Err(WeightsError::UnexpectedTensor {
-                file: self.file(),
-                name: printable(name),
-            }),
+            Some(name) => {
+                Err(WeightsError::UnexpectedTensor { file: self.file(), name: printable(name) })
+            }
         }
     }
 

@@ -35,17 +35,13 @@ pub fn to_f32_vec(view: &TensorView<'_>) -> Result<Vec<f32>> {
 pub fn widen_into(view: &TensorView<'_>, out: &mut [f32]) -> Result<()> {
     check(view.dtype())?;
     let data = view.data();
-    assert_eq!(
-        out.len(),
-        data.len() / view.dtype().size_bytes(),
-        "one output per element"
-    );
+    assert_eq!(out.len(), data.len() / view.dtype().size_bytes(), "one output per element");
     match view.dtype() {
         DType::F32 => each(data, out, f32::from_le_bytes),
         DType::F64 => each(data, out, |bytes| f64::from_le_bytes(bytes) as f32),
-        DType::BF16 => each(data, out, |bytes| {
-            f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
-        }),
+        DType::BF16 => {
+            each(data, out, |bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16))
+        }
         DType::F16 => widen_f16(data, out),
         found => return Err(WeightsError::NotFloat { found }),
     }
@@ -70,10 +66,7 @@ fn each<const N: usize>(data: &[u8], out: &mut [f32], convert: impl Fn([u8; N]) 
 fn widen_f16(data: &[u8], out: &mut [f32]) {
     let mut bits = [0u16; CHUNK_ELEMENTS];
     let (elements, _) = data.as_chunks::<2>();
-    for (elements, out) in elements
-        .chunks(CHUNK_ELEMENTS)
-        .zip(out.chunks_mut(CHUNK_ELEMENTS))
-    {
+    for (elements, out) in elements.chunks(CHUNK_ELEMENTS).zip(out.chunks_mut(CHUNK_ELEMENTS)) {
         let bits = &mut bits[..elements.len()];
         for (bits, &bytes) in bits.iter_mut().zip(elements) {
             *bits = u16::from_le_bytes(bytes);

@@ -22,10 +22,7 @@ fn foreign_files_are_refused_with_advice() {
         (legacy, "save its state_dict() again with torch.save"),
         (&tar, "tar file"),
         (b"\x80\x04\x95\x02\0\0\0\0\0\0\0N.", "bare pickle"),
-        (
-            b"version https://git-lfs.github.com/spec/v1\n",
-            "git lfs pull",
-        ),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     ] {
         let error = refused(bytes.to_vec(), what);
         assert!(matches!(error, WeightsError::UnknownFormat { .. }));
@@ -38,10 +35,7 @@ fn zip_that_is_not_from_torch_is_refused() {
     refused(zip(&[Entry::new("a/b.txt", b"x")]), "no data.pkl");
     refused(zip(&[Entry::new("data.pkl", &none())]), "no data.pkl");
     refused(zip(&[Entry::new("a/b/data.pkl", &none())]), "no data.pkl");
-    let two = [
-        Entry::new("a/data.pkl", &none()),
-        Entry::new("b/data.pkl", &none()),
-    ];
+    let two = [Entry::new("a/data.pkl", &none()), Entry::new("b/data.pkl", &none())];
     refused(zip(&two), "more than one data.pkl");
     refused(b"PK\x03\x04".to_vec(), "zip");
 }
@@ -74,25 +68,16 @@ fn zip_bomb_is_refused() {
     let mut bomb = Entry::new("x/data/0", &[0; 100]);
     bomb.method = 8;
     bomb.size = u32::MAX - 1;
-    refused(
-        zip(&[Entry::new("x/data.pkl", &none()), bomb]),
-        "compressed",
-    );
+    refused(zip(&[Entry::new("x/data.pkl", &none()), bomb]), "compressed");
     // Stored, but the two sizes differ.
     let mut bomb = Entry::new("x/data/0", &[0; 100]);
     bomb.size = u32::MAX - 1;
-    refused(
-        zip(&[Entry::new("x/data.pkl", &none()), bomb]),
-        "sizes differ",
-    );
+    refused(zip(&[Entry::new("x/data.pkl", &none()), bomb]), "sizes differ");
     // Many names for the same bytes.
     let kernel = Entry::new("x/data/0", &[0; 1000]);
     let mut again = Entry::new("x/data/1", &[]);
     again.start = Some(0);
-    refused(
-        zip(&[kernel, again, Entry::new("x/data.pkl", &none())]),
-        "share bytes",
-    );
+    refused(zip(&[kernel, again, Entry::new("x/data.pkl", &none())]), "share bytes");
 }
 
 #[test]
@@ -121,15 +106,9 @@ fn entry_count_beyond_the_file_is_refused() {
 
 #[test]
 fn entry_name_that_leaves_the_folder_is_refused() {
-    for name in [
-        "../x/data.pkl",
-        "/x/data.pkl",
-        "x/../data.pkl",
-        "x//a",
-        "x\\data.pkl",
-        "C:/x",
-        "x/\0",
-    ] {
+    for name in
+        ["../x/data.pkl", "/x/data.pkl", "x/../data.pkl", "x//a", "x\\data.pkl", "C:/x", "x/\0"]
+    {
         let entries = [Entry::new("x/data.pkl", &none()), Entry::new(name, b"")];
         refused(zip(&entries), "not a plain relative path");
     }
@@ -143,10 +122,7 @@ fn repeated_entry_name_is_refused() {
 
 #[test]
 fn big_endian_archive_is_refused() {
-    let entries = [
-        Entry::new("x/data.pkl", &none()),
-        Entry::new("x/byteorder", b"big"),
-    ];
+    let entries = [Entry::new("x/data.pkl", &none()), Entry::new("x/byteorder", b"big")];
     refused(zip(&entries), "not little-endian");
     assert!(open(archive(&none(), &[])).is_ok());
 }
@@ -229,15 +205,9 @@ fn huge_counts_in_a_64_bit_directory_are_refused() {
 #[test]
 fn half_precision_storages_are_read() {
     let half = [0x00u8, 0x3c, 0x00, 0xc0];
-    for (class, expected) in [
-        ("HalfStorage", [1.0, -2.0]),
-        ("BFloat16Storage", [0.0078125, -2.0]),
-    ] {
-        let p = Pickle::new()
-            .op(b"}")
-            .text("w")
-            .tensor(class, "0", 2, (0, &[2], &[1]))
-            .op(b"s");
+    for (class, expected) in [("HalfStorage", [1.0, -2.0]), ("BFloat16Storage", [0.0078125, -2.0])]
+    {
+        let p = Pickle::new().op(b"}").text("w").tensor(class, "0", 2, (0, &[2], &[1])).op(b"s");
         let checkpoint = open(archive(&p.stop(), &[("0", &half)])).unwrap();
         let wide = virnucpro_weights::to_f32_vec(&checkpoint.get("w").unwrap()).unwrap();
         assert_eq!(wide, expected, "{class}");

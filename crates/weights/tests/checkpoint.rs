@@ -29,10 +29,7 @@ fn open_error(path: &Path, what: &str) -> WeightsError {
 fn folder_prefers_one_safetensors_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let error = open_error(
-        path,
-        "looked for model.safetensors, model.safetensors.index.json",
-    );
+    let error = open_error(path, "looked for model.safetensors, model.safetensors.index.json");
     assert!(matches!(error, WeightsError::NoWeights { looked_for, .. } if looked_for.len() == 4));
     fs::write(path.join("pytorch_model.bin"), good_archive()).unwrap();
     assert_eq!(Checkpoint::open(path).unwrap().format(), Format::PyTorch);
@@ -83,28 +80,16 @@ fn shards_are_joined() {
 #[test]
 fn index_that_does_not_match_its_shards_is_refused() {
     for (map, what) in [
-        (
-            r#"{"a":"b.safetensors"}"#,
-            "tensor a is not in shard b.safetensors",
-        ),
-        (
-            r#"{"a":"missing.safetensors"}"#,
-            "shard missing.safetensors is missing",
-        ),
+        (r#"{"a":"b.safetensors"}"#, "tensor a is not in shard b.safetensors"),
+        (r#"{"a":"missing.safetensors"}"#, "shard missing.safetensors is missing"),
         (r#"{"a":"../a.safetensors"}"#, "not a plain file name"),
         (r#"{"a":"/etc/passwd"}"#, "not a plain file name"),
         (r#"{"a":"sub/a.safetensors"}"#, "not a plain file name"),
         (r#"{"a":"sub\\a.safetensors"}"#, "not a plain file name"),
         (r#"{"a":".."}"#, "not a plain file name"),
         (r#"{"a":""}"#, "not a plain file name"),
-        (
-            r#"{"a":"a.safetensors","a":"b.safetensors"}"#,
-            "a occurs twice",
-        ),
-        (
-            r#"{"a":"a.safetensors","layer.weight":"c.bin"}"#,
-            "another format",
-        ),
+        (r#"{"a":"a.safetensors","a":"b.safetensors"}"#, "a occurs twice"),
+        (r#"{"a":"a.safetensors","layer.weight":"c.bin"}"#, "another format"),
         (r#"{"a":1}"#, "not a valid index"),
         (r#"[]"#, "not a valid index"),
         (r#"{}"#, "it names no shard"),
@@ -112,10 +97,7 @@ fn index_that_does_not_match_its_shards_is_refused() {
         let folder = sharded(&format!(r#"{{"weight_map":{map}}}"#));
         let error = Checkpoint::open(folder.path()).unwrap_err();
         assert!(matches!(error, WeightsError::BadIndex { .. }), "{error}");
-        assert!(
-            error.to_string().contains(what),
-            "expected {what:?} in {error}"
-        );
+        assert!(error.to_string().contains(what), "expected {what:?} in {error}");
     }
 }
 
@@ -131,9 +113,7 @@ fn reader_names_what_is_missing_misshapen_or_left_over() {
     }
     assert!(reader.take_optional("layer.bias", &[3]).unwrap().is_none());
     match reader.take("layer.weight", &[2, 3]).unwrap_err() {
-        WeightsError::WrongShape {
-            expected, found, ..
-        } => {
+        WeightsError::WrongShape { expected, found, .. } => {
             assert_eq!((expected, found), (vec![2, 3], vec![3, 2]));
         }
         other => panic!("{other}"),
@@ -165,10 +145,8 @@ fn written_file_is_read_back_and_by_the_reference() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.safetensors");
     let source = open(good_archive()).unwrap();
-    let tensors: Vec<(&str, TensorView<'_>)> = source
-        .names()
-        .map(|name| (name, source.get(name).unwrap()))
-        .collect();
+    let tensors: Vec<(&str, TensorView<'_>)> =
+        source.names().map(|name| (name, source.get(name).unwrap())).collect();
     let metadata = BTreeMap::from([("format".to_owned(), "pt \"quoted\"\n".to_owned())]);
     write_safetensors(&path, &tensors, &metadata).unwrap();
     let back = Checkpoint::open(&path).unwrap();
@@ -201,10 +179,8 @@ fn failed_write_leaves_nothing() {
     fs::create_dir(&path).unwrap();
     fs::write(path.join("kept"), b"x").unwrap();
     assert!(write_safetensors(&path, &[("w", view)], &empty).is_err());
-    let left: Vec<_> = fs::read_dir(folder.path())
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    let left: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["out.safetensors"]);
 }
 
@@ -224,15 +200,9 @@ fn summary_counts_and_prints() {
     assert_eq!(summary.total_parameters, 13);
     assert_eq!(summary.total_bytes, 56);
     let text = summary.to_string();
-    assert!(
-        text.contains("3 tensors, 13 parameters, 56 bytes"),
-        "{text}"
-    );
+    assert!(text.contains("3 tensors, 13 parameters, 56 bytes"), "{text}");
     assert!(text.contains("layer.weight"), "{text}");
-    assert!(
-        text.contains("class torch.nn.modules.linear.Linear"),
-        "{text}"
-    );
+    assert!(text.contains("class torch.nn.modules.linear.Linear"), "{text}");
     let json = serde_json::to_value(&summary).unwrap();
     assert_eq!(json["tensors"][2]["shape"], serde_json::json!([3, 2]));
     assert_eq!(json["format"], "pytorch");

@@ -7,29 +7,20 @@ use virnucpro_backend::DType;
 use virnucpro_weights::{Checkpoint, Format, NamePattern, Value, to_f32_vec};
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../testdata/golden"
-    ))
-    .join(name)
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden")).join(name)
 }
 
 fn same_bits(a: &Checkpoint, a_name: &str, b: &Checkpoint, b_name: &str) {
-    let left = a
-        .get(a_name)
-        .unwrap_or_else(|| panic!("{a_name} is missing"));
-    let right = b
-        .get(b_name)
-        .unwrap_or_else(|| panic!("{b_name} is missing"));
+    let left = a.get(a_name).unwrap_or_else(|| panic!("{a_name} is missing"));
+    let right = b.get(b_name).unwrap_or_else(|| panic!("{b_name} is missing"));
     assert_eq!(left.shape(), right.shape(), "{a_name}");
     assert!(left == right, "{a_name} and {b_name} differ");
 }
 
 /// The Hugging Face name of a fair-esm tensor, SPEC B1.
 fn hugging_face_name(fair_esm: &str) -> Option<String> {
-    let name = fair_esm
-        .strip_prefix("encoder.sentence_encoder.")
-        .or(fair_esm.strip_prefix("encoder."))?;
+    let name =
+        fair_esm.strip_prefix("encoder.sentence_encoder.").or(fair_esm.strip_prefix("encoder."))?;
     if name.starts_with("lm_head.") {
         return Some(name.to_owned());
     }
@@ -62,26 +53,11 @@ fn hugging_face_name(fair_esm: &str) -> Option<String> {
 fn esm2_layouts_agree(name: &str, layers: i64, heads: i64) {
     let fair = Checkpoint::open(&golden(&format!("esm2/{name}.fair-esm.pt"))).unwrap();
     let hf = Checkpoint::open(&golden(&format!("esm2/{name}.hf"))).unwrap();
-    assert_eq!(
-        (fair.format(), hf.format()),
-        (Format::PyTorch, Format::Safetensors)
-    );
-    let config = fair
-        .root()
-        .unwrap()
-        .get("cfg")
-        .unwrap()
-        .get("model")
-        .unwrap();
+    assert_eq!((fair.format(), hf.format()), (Format::PyTorch, Format::Safetensors));
+    let config = fair.root().unwrap().get("cfg").unwrap().get("model").unwrap();
     assert_eq!(config.as_object().unwrap().class(), "argparse.Namespace");
-    assert_eq!(
-        config.attr("encoder_layers").unwrap().as_i64(),
-        Some(layers)
-    );
-    assert_eq!(
-        config.attr("encoder_attention_heads").unwrap().as_i64(),
-        Some(heads)
-    );
+    assert_eq!(config.attr("encoder_layers").unwrap().as_i64(), Some(layers));
+    assert_eq!(config.attr("encoder_attention_heads").unwrap().as_i64(), Some(heads));
     let mut compared = 0;
     for fair_name in fair.names() {
         if let Some(hf_name) = hugging_face_name(fair_name)
@@ -92,10 +68,7 @@ fn esm2_layouts_agree(name: &str, layers: i64, heads: i64) {
         }
     }
     // Sixteen weights and biases a layer, the embedding, the last norm.
-    assert!(
-        compared >= 16 * layers + 3,
-        "only {compared} tensors were compared"
-    );
+    assert!(compared >= 16 * layers + 3, "only {compared} tensors were compared");
 }
 
 #[test]
@@ -126,26 +99,15 @@ fn golden_dnabert_s_bin_equals_safetensors() {
 fn golden_head_module_equals_its_state_dict() {
     let module = Checkpoint::open(&golden("head/mlp_3328x64.pth")).unwrap();
     let state = Checkpoint::open(&golden("head/mlp_3328x64.state_dict.pth")).unwrap();
-    assert_eq!(
-        module.root().unwrap().as_object().unwrap().class(),
-        "__main__.MLPClassifier"
-    );
-    assert!(
-        module
-            .classes()
-            .iter()
-            .any(|c| c == "torch.nn.modules.batchnorm.BatchNorm1d")
-    );
+    assert_eq!(module.root().unwrap().as_object().unwrap().class(), "__main__.MLPClassifier");
+    assert!(module.classes().iter().any(|c| c == "torch.nn.modules.batchnorm.BatchNorm1d"));
     let names: Vec<&str> = module.names().collect();
     assert_eq!(names, state.names().collect::<Vec<_>>());
     assert_eq!(names.len(), 9);
     for name in names {
         same_bits(&module, name, &state, name);
     }
-    assert_eq!(
-        module.get("bn1.num_batches_tracked").unwrap().dtype(),
-        DType::I64
-    );
+    assert_eq!(module.get("bn1.num_batches_tracked").unwrap().dtype(), DType::I64);
 }
 
 #[test]
@@ -165,18 +127,12 @@ fn golden_head_is_taken_with_its_shapes() {
         let view = reader.take(name, shape).unwrap();
         assert!(to_f32_vec(&view).unwrap().iter().all(|v| v.is_finite()));
     }
-    reader
-        .finish(&[NamePattern::Suffix(".num_batches_tracked")])
-        .unwrap();
+    reader.finish(&[NamePattern::Suffix(".num_batches_tracked")]).unwrap();
 }
 
 #[test]
 fn golden_expected_safetensors_are_readable() {
-    for name in [
-        "esm2/esm2_d64_l3_h4",
-        "dnabert_s/dnabert_s_d64_l3_h4",
-        "head/mlp_3328x64",
-    ] {
+    for name in ["esm2/esm2_d64_l3_h4", "dnabert_s/dnabert_s_d64_l3_h4", "head/mlp_3328x64"] {
         let path = golden(&format!("{name}.expected.safetensors"));
         let expected = Checkpoint::open(&path).unwrap();
         assert!(!expected.is_empty());
@@ -197,11 +153,8 @@ fn golden_reference_outputs_merge_is_a_concatenation() {
         return;
     }
     let open = |name: &str| Checkpoint::open(&folder.join(name)).unwrap();
-    let (dna, protein, merged) = (
-        open("output_1_DNABERT_S.pt"),
-        open("output_1_ESM.pt"),
-        open("output_1_merged.pt"),
-    );
+    let (dna, protein, merged) =
+        (open("output_1_DNABERT_S.pt"), open("output_1_ESM.pt"), open("output_1_merged.pt"));
     // One file holds tensors, the other dicts of lists of numbers.
     let row = |row: &Value| -> Vec<f32> {
         match row.as_tensor() {
@@ -218,9 +171,7 @@ fn golden_reference_outputs_merge_is_a_concatenation() {
     };
     let ids = |c: &Checkpoint, key: &str| -> Vec<String> {
         let ids = c.root().unwrap().get(key).unwrap().as_items().unwrap();
-        ids.iter()
-            .map(|id| id.as_str().unwrap().to_owned())
-            .collect()
+        ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect()
     };
     // Nothing in these files is a state dict except the merged one, which has one tensor.
     assert!(dna.is_empty() && protein.is_empty());

@@ -36,49 +36,22 @@ fn header_that_is_not_valid_is_refused() {
         ("{".to_owned(), "invalid JSON"),
         ("{}x".to_owned(), "invalid JSON"),
         (r#"{"w":1}"#.to_owned(), "tensor w: "),
-        (
-            r#"{"w":{"dtype":"F32","shape":[1]}}"#.to_owned(),
-            "data_offsets",
-        ),
-        (
-            r#"{"__metadata__":{"a":1}}"#.to_owned(),
-            "expected a string",
-        ),
-        (
-            r#"{"__metadata__":{"a":"1","a":"2"}}"#.to_owned(),
-            "a occurs twice",
-        ),
-        (
-            r#"{"__metadata__":{},"__metadata__":{}}"#.to_owned(),
-            "__metadata__ occurs twice",
-        ),
+        (r#"{"w":{"dtype":"F32","shape":[1]}}"#.to_owned(), "data_offsets"),
+        (r#"{"__metadata__":{"a":1}}"#.to_owned(), "expected a string"),
+        (r#"{"__metadata__":{"a":"1","a":"2"}}"#.to_owned(), "a occurs twice"),
+        (r#"{"__metadata__":{},"__metadata__":{}}"#.to_owned(), "__metadata__ occurs twice"),
         (entry("F32", "[-1]", "[0,4]"), "tensor w: "),
         (entry("F32", "[1.5]", "[0,4]"), "tensor w: "),
         (entry("F32", "[1]", "[0,-4]"), "tensor w: "),
-        (
-            entry("F32", "[2]", "[0,4]"),
-            "shape [2] of F32 needs 8 bytes, the file gives 4",
-        ),
+        (entry("F32", "[2]", "[0,4]"), "shape [2] of F32 needs 8 bytes, the file gives 4"),
         (entry("F64", "[1]", "[0,4]"), "needs 8 bytes"),
         (entry("F32", "[0]", "[0,4]"), "needs 0 bytes"),
-        (
-            entry("F32", "[4611686018427387904,4]", "[0,4]"),
-            "more bytes than can be counted",
-        ),
+        (entry("F32", "[4611686018427387904,4]", "[0,4]"), "more bytes than can be counted"),
         (entry("F32", "[1]", "[0,8]"), "lie outside the 4 data bytes"),
         (entry("F32", "[1]", "[4,0]"), "lie outside"),
-        (
-            entry("F32", "[1]", "[18446744073709551612,18446744073709551615]"),
-            "lie outside",
-        ),
-        (
-            entry("U8", "[2]", "[0,2]"),
-            "the last 2 bytes of the file belong to no tensor",
-        ),
-        (
-            entry("U8", "[2]", "[2,4]"),
-            "bytes 0..2 before it belong to no tensor",
-        ),
+        (entry("F32", "[1]", "[18446744073709551612,18446744073709551615]"), "lie outside"),
+        (entry("U8", "[2]", "[0,2]"), "the last 2 bytes of the file belong to no tensor"),
+        (entry("U8", "[2]", "[2,4]"), "bytes 0..2 before it belong to no tensor"),
     ] {
         header_refused(&header, 4, what);
     }
@@ -92,16 +65,8 @@ fn tensors_that_overlap_or_leave_holes_are_refused() {
         )
     };
     assert!(open(safetensors(&two("[0,4]", "[4,8]"), &[0; 8])).is_ok());
-    header_refused(
-        &two("[0,4]", "[2,6]"),
-        6,
-        "tensor b: data offsets 2..6 overlap",
-    );
-    header_refused(
-        &two("[0,4]", "[0,4]"),
-        4,
-        "tensor b: data offsets 0..4 overlap",
-    );
+    header_refused(&two("[0,4]", "[2,6]"), 6, "tensor b: data offsets 2..6 overlap");
+    header_refused(&two("[0,4]", "[0,4]"), 4, "tensor b: data offsets 0..4 overlap");
     header_refused(&two("[0,4]", "[5,9]"), 9, "tensor b: bytes 4..5 before it");
     header_refused(&two("[0,4]", "[4,8]"), 9, "the last 1 bytes");
 }
@@ -153,19 +118,8 @@ fn file_cut_anywhere_is_an_error() {
 }
 
 fn header_text() -> impl Strategy<Value = (String, usize)> {
-    let dtype = prop_oneof![
-        Just("F32"),
-        Just("F16"),
-        Just("U8"),
-        Just("I64"),
-        Just("I8")
-    ];
-    let tensor = (
-        dtype,
-        prop::collection::vec(0usize..4, 0..3),
-        -1i64..2,
-        -1i64..2,
-    );
+    let dtype = prop_oneof![Just("F32"), Just("F16"), Just("U8"), Just("I64"), Just("I8")];
+    let tensor = (dtype, prop::collection::vec(0usize..4, 0..3), -1i64..2, -1i64..2);
     (prop::collection::vec(tensor, 0..5), 0usize..2).prop_map(|(tensors, extra)| {
         let mut position = 0i64;
         let mut parts = Vec::new();
@@ -187,10 +141,7 @@ fn header_text() -> impl Strategy<Value = (String, usize)> {
             ));
             position = end.max(0);
         }
-        (
-            format!("{{{}}}", parts.join(",")),
-            position as usize + extra / 2,
-        )
+        (format!("{{{}}}", parts.join(",")), position as usize + extra / 2)
     })
 }
 

@@ -34,10 +34,8 @@ pub(super) fn gated_gelu(x: &Matrix, out: &mut Matrix) -> Result<(), BackendErro
     if width == 0 {
         return Ok(());
     }
-    out.values_mut()
-        .par_chunks_mut(width)
-        .zip(x.values().par_chunks(2 * width))
-        .for_each(|(out, row)| {
+    out.values_mut().par_chunks_mut(width).zip(x.values().par_chunks(2 * width)).for_each(
+        |(out, row)| {
             let (gate, value) = row.split_at(width);
             Arch::new().dispatch(
                 #[inline(always)]
@@ -47,6 +45,7 @@ pub(super) fn gated_gelu(x: &Matrix, out: &mut Matrix) -> Result<(), BackendErro
                     }
                 },
             );
-        });
+        },
+    );
     Ok(())
 }

@@ -41,12 +41,7 @@ pub(super) fn attention(
     BackendError::expect("attention", "columns of out", out.cols(), width)?;
     BackendError::expect("attention", "rows of out", out.rows(), tokens)?;
     if let Some(slopes) = spec.alibi_slopes {
-        BackendError::expect(
-            "attention",
-            "number of slopes",
-            slopes.len(),
-            spec.num_heads,
-        )?;
+        BackendError::expect("attention", "number of slopes", slopes.len(), spec.num_heads)?;
     }
     let mut blocks = Vec::with_capacity(batch.cu_seqlens.len() + tokens / QUERY_ROWS);
     let mut rest = out.values_mut();
@@ -57,25 +52,13 @@ pub(super) fn attention(
             let (out, tail) = rest.split_at_mut(queries.len() * width);
             rest = tail;
             start = queries.end;
-            blocks.push(Block {
-                sequence: sequence.clone(),
-                queries,
-                out,
-            });
+            blocks.push(Block { sequence: sequence.clone(), queries, out });
         }
     }
     blocks.into_par_iter().for_each(|block| {
         SCORES.with_borrow_mut(|scores| {
             for head in 0..spec.num_heads {
-                attend(
-                    &spec,
-                    qkv,
-                    head,
-                    &block.sequence,
-                    &block.queries,
-                    scores,
-                    block.out,
-                );
+                attend(&spec, qkv, head, &block.sequence, &block.queries, scores, block.out);
             }
         });
     });
@@ -104,16 +87,8 @@ fn attend(
         scores,
         num_keys,
         Destination::Overwrite,
-        Strided {
-            values: part(queries, 0),
-            row_stride: stride,
-            col_stride: 1,
-        },
-        Strided {
-            values: part(sequence, 1),
-            row_stride: 1,
-            col_stride: stride,
-        },
+        Strided { values: part(queries, 0), row_stride: stride, col_stride: 1 },
+        Strided { values: part(sequence, 1), row_stride: 1, col_stride: stride },
     );
     let slope = spec.alibi_slopes.map_or(0.0, |slopes| slopes[head]);
     for (i, row) in scores.chunks_exact_mut(num_keys).enumerate() {
@@ -125,16 +100,8 @@ fn attend(
         &mut out[head * d..],
         width,
         Destination::Overwrite,
-        Strided {
-            values: scores,
-            row_stride: num_keys,
-            col_stride: 1,
-        },
-        Strided {
-            values: part(sequence, 2),
-            row_stride: stride,
-            col_stride: 1,
-        },
+        Strided { values: scores, row_stride: num_keys, col_stride: 1 },
+        Strided { values: part(sequence, 2), row_stride: stride, col_stride: 1 },
     );
 }
 

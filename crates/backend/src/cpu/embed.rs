@@ -23,18 +23,15 @@ pub(super) fn embed(
     }
     let scales = token_dropout.map(|d| token_scales(batch, d));
     let mut out = Matrix::zeros(batch.total_tokens(), table.cols());
-    out.values_mut()
-        .par_chunks_mut(table.cols().max(1))
-        .enumerate()
-        .for_each(|(t, out)| {
-            out.copy_from_slice(table.row(batch.input_ids[t] as usize));
-            if let Some(scales) = &scales {
-                out.iter_mut().for_each(|v| *v *= scales[t]);
-            }
-            if let Some(shift) = shift {
-                out.iter_mut().zip(shift).for_each(|(v, s)| *v += s);
-            }
-        });
+    out.values_mut().par_chunks_mut(table.cols().max(1)).enumerate().for_each(|(t, out)| {
+        out.copy_from_slice(table.row(batch.input_ids[t] as usize));
+        if let Some(scales) = &scales {
+            out.iter_mut().for_each(|v| *v *= scales[t]);
+        }
+        if let Some(shift) = shift {
+            out.iter_mut().zip(shift).for_each(|(v, s)| *v += s);
+        }
+    });
     Ok(out)
 }
 
@@ -43,19 +40,10 @@ fn token_scales(batch: &CpuBatch, dropout: TokenDropout) -> Vec<f32> {
     let mut scales = Vec::with_capacity(batch.total_tokens());
     for sequence in batch.sequences() {
         let ids = &batch.input_ids[sequence];
-        let masked = ids
-            .iter()
-            .filter(|&&id| id == dropout.mask_token_id)
-            .count();
+        let masked = ids.iter().filter(|&&id| id == dropout.mask_token_id).count();
         let masked_share = masked as f32 / ids.len() as f32;
         let scale = (1.0 - dropout.train_mask_ratio) / (1.0 - masked_share);
-        scales.extend(ids.iter().map(|&id| {
-            if id == dropout.mask_token_id {
-                0.0
-            } else {
-                scale
-            }
-        }));
+        scales.extend(ids.iter().map(|&id| if id == dropout.mask_token_id { 0.0 } else { scale }));
     }
     scales
 }

@@ -44,10 +44,7 @@ pub(super) fn gemm(
         return;
     }
     assert!(dst_stride >= n, "gemm: destination rows overlap");
-    assert!(
-        (m - 1) * dst_stride + n <= dst.len(),
-        "gemm: destination too short"
-    );
+    assert!((m - 1) * dst_stride + n <= dst.len(), "gemm: destination too short");
     assert!(lhs.covers(m, k), "gemm: left operand too short");
     assert!(rhs.covers(k, n), "gemm: right operand too short");
     // SAFETY: the assertions above keep every element that the product reads or writes inside

@@ -27,13 +27,10 @@ pub(super) fn layer_norm(
     BackendError::expect("layer_norm", "columns of out", out.cols(), x.cols())?;
     BackendError::expect("layer_norm", "rows of out", out.rows(), x.rows())?;
     let cols = x.cols().max(1);
-    out.values_mut()
-        .par_chunks_mut(cols)
-        .zip(x.values().par_chunks(cols))
-        .for_each(|(out, x)| {
-            out.copy_from_slice(x);
-            normalise_row(out, gamma, beta, eps);
-        });
+    out.values_mut().par_chunks_mut(cols).zip(x.values().par_chunks(cols)).for_each(|(out, x)| {
+        out.copy_from_slice(x);
+        normalise_row(out, gamma, beta, eps);
+    });
     Ok(())
 }
 
@@ -46,9 +43,7 @@ pub(super) fn layer_norm_in_place(
 ) -> Result<(), BackendError> {
     check(x, gamma, beta)?;
     let cols = x.cols().max(1);
-    x.values_mut()
-        .par_chunks_mut(cols)
-        .for_each(|row| normalise_row(row, gamma, beta, eps));
+    x.values_mut().par_chunks_mut(cols).for_each(|row| normalise_row(row, gamma, beta, eps));
     Ok(())
 }
 

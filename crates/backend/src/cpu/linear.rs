@@ -51,26 +51,18 @@ impl CpuLinear {
         for (i, weight) in weights.iter().enumerate() {
             let rows = weight.shape()[0];
             let values = weight.to_f32_vec()?;
-            transposed
-                .par_chunks_mut(out_features.max(1))
-                .enumerate()
-                .for_each(|(k, out)| {
-                    for (row, out) in out[column..column + rows].iter_mut().enumerate() {
-                        *out = values[row * in_features + k];
-                    }
-                });
+            transposed.par_chunks_mut(out_features.max(1)).enumerate().for_each(|(k, out)| {
+                for (row, out) in out[column..column + rows].iter_mut().enumerate() {
+                    *out = values[row * in_features + k];
+                }
+            });
             match biases.get(i) {
                 Some(b) => bias.extend(b.to_f32_vec()?),
                 None => bias.resize(bias.len() + rows, 0.0),
             }
             column += rows;
         }
-        Ok(Self {
-            in_features,
-            out_features,
-            transposed,
-            bias,
-        })
+        Ok(Self { in_features, out_features, transposed, bias })
     }
 
     /// `[rows, in_features] → [rows, out_features]` with the epilogue.
@@ -120,16 +112,8 @@ impl CpuLinear {
             out,
             self.out_features,
             Destination::Accumulate,
-            Strided {
-                values: x,
-                row_stride: self.in_features,
-                col_stride: 1,
-            },
-            Strided {
-                values: &self.transposed,
-                row_stride: self.out_features,
-                col_stride: 1,
-            },
+            Strided { values: x, row_stride: self.in_features, col_stride: 1 },
+            Strided { values: &self.transposed, row_stride: self.out_features, col_stride: 1 },
         );
     }
 

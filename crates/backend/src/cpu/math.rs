@@ -58,11 +58,7 @@ fn erfc_non_negative(x: f32) -> f32 {
 #[inline(always)]
 pub(super) fn gelu(x: f32) -> f32 {
     let half_tail = 0.5 * erfc_non_negative(x.abs() * std::f32::consts::FRAC_1_SQRT_2);
-    if x < 0.0 {
-        x * half_tail
-    } else {
-        x - x * half_tail
-    }
+    if x < 0.0 { x * half_tail } else { x - x * half_tail }
 }
 
 #[cfg(test)]
@@ -93,10 +89,7 @@ mod tests {
             let wide = f64::from(x);
             let expected = 0.5 * wide * libm::erfc(-wide * std::f64::consts::FRAC_1_SQRT_2);
             let diff = (f64::from(gelu(x)) - expected).abs();
-            assert!(
-                diff < 3e-7 * wide.abs().max(1.0),
-                "gelu({x}): off by {diff:e}"
-            );
+            assert!(diff < 3e-7 * wide.abs().max(1.0), "gelu({x}): off by {diff:e}");
         }
         assert!(gelu(f32::NAN).is_nan());
     }

@@ -13,11 +13,7 @@ pub struct Matrix {
 impl Matrix {
     /// A matrix of zeros.
     pub fn zeros(rows: usize, cols: usize) -> Self {
-        Self {
-            rows,
-            cols,
-            values: vec![0.0; rows * cols],
-        }
+        Self { rows, cols, values: vec![0.0; rows * cols] }
     }
 
     /// Wraps row-major values.
@@ -25,11 +21,7 @@ impl Matrix {
     /// # Panics
     /// If `values.len()` is not `rows × cols`.
     pub fn from_vec(rows: usize, cols: usize, values: Vec<f32>) -> Self {
-        assert_eq!(
-            values.len(),
-            rows * cols,
-            "a matrix needs rows × cols values"
-        );
+        assert_eq!(values.len(), rows * cols, "a matrix needs rows × cols values");
         Self { rows, cols, values }
     }
 

@@ -52,9 +52,7 @@ impl CpuBatch {
 
     /// Half-open token range of each sequence, in order.
     fn sequences(&self) -> impl ExactSizeIterator<Item = std::ops::Range<usize>> + '_ {
-        self.cu_seqlens
-            .windows(2)
-            .map(|w| w[0] as usize..w[1] as usize)
+        self.cu_seqlens.windows(2).map(|w| w[0] as usize..w[1] as usize)
     }
 }
 
@@ -68,14 +66,8 @@ impl CpuBackend {
             .num_threads(threads)
             .thread_name(|i| format!("cpu-backend-{i}"))
             .build()
-            .map_err(|e| BackendError::Threads {
-                threads,
-                reason: e.to_string(),
-            })?;
-        Ok(Self {
-            pool,
-            rotary_tables: RotaryTables::default(),
-        })
+            .map_err(|e| BackendError::Threads { threads, reason: e.to_string() })?;
+        Ok(Self { pool, rotary_tables: RotaryTables::default() })
     }
 
     /// Number of worker threads.
@@ -113,11 +105,7 @@ impl Backend for CpuBackend {
     fn table(&self, table: &TensorView<'_>) -> Result<CpuTable, BackendError> {
         BackendError::expect("table", "number of dimensions", table.shape().len(), 2)?;
         let values = self.install(|| table.to_f32_vec())?;
-        Ok(CpuTable(Matrix::from_vec(
-            table.shape()[0],
-            table.shape()[1],
-            values,
-        )))
+        Ok(CpuTable(Matrix::from_vec(table.shape()[0], table.shape()[1], values)))
     }
 
     fn vector(&self, values: &[f32]) -> Result<Vec<f32>, BackendError> {

@@ -57,11 +57,7 @@ impl Table {
                 sin.push(angle.sin() as f32);
             }
         }
-        Self {
-            positions,
-            cos,
-            sin,
-        }
+        Self { positions, cos, sin }
     }
 }
 
@@ -72,11 +68,7 @@ pub(super) fn rotary(
     tables: &RotaryTables,
     qkv: &mut Matrix,
 ) -> Result<(), BackendError> {
-    let RotarySpec {
-        num_heads,
-        head_dim,
-        base,
-    } = spec;
+    let RotarySpec { num_heads, head_dim, base } = spec;
     BackendError::expect("rotary", "remainder of head_dim by 2", head_dim % 2, 0)?;
     let width = num_heads * head_dim;
     BackendError::expect("rotary", "columns of qkv", qkv.cols(), 3 * width)?;
@@ -86,19 +78,16 @@ pub(super) fn rotary(
         return Ok(());
     }
     let table = tables.get(head_dim, base, batch.max_seqlen);
-    qkv.values_mut()
-        .par_chunks_mut(3 * width)
-        .enumerate()
-        .for_each(|(t, row)| {
-            let position = batch.position_ids[t] as usize;
-            let cos = &table.cos[position * half..(position + 1) * half];
-            let sin = &table.sin[position * half..(position + 1) * half];
-            for head in row[..2 * width].chunks_exact_mut(head_dim) {
-                let (low, high) = head.split_at_mut(half);
-                for (((a, b), &c), &s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-                    (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
-                }
+    qkv.values_mut().par_chunks_mut(3 * width).enumerate().for_each(|(t, row)| {
+        let position = batch.position_ids[t] as usize;
+        let cos = &table.cos[position * half..(position + 1) * half];
+        let sin = &table.sin[position * half..(position + 1) * half];
+        for head in row[..2 * width].chunks_exact_mut(head_dim) {
+            let (low, high) = head.split_at_mut(half);
+            for (((a, b), &c), &s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+                (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
             }
-        });
+        }
+    });
     Ok(())
 }

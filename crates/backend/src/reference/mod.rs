@@ -69,25 +69,13 @@ impl Backend for ReferenceBackend {
         }
         BackendError::expect("linear_weights", "bias length", bias.len(), rows)?;
         let cols = weights.first().map_or(0, |w| w.shape()[1]);
-        BackendError::expect(
-            "linear_weights",
-            "number of values",
-            values.len(),
-            rows * cols,
-        )?;
-        Ok(ReferenceLinear {
-            weight: Matrix::from_vec(rows, cols, values),
-            bias,
-        })
+        BackendError::expect("linear_weights", "number of values", values.len(), rows * cols)?;
+        Ok(ReferenceLinear { weight: Matrix::from_vec(rows, cols, values), bias })
     }
 
     fn table(&self, table: &TensorView<'_>) -> Result<Matrix, BackendError> {
         BackendError::expect("table", "number of dimensions", table.shape().len(), 2)?;
-        Ok(Matrix::from_vec(
-            table.shape()[0],
-            table.shape()[1],
-            table.to_f32_vec()?,
-        ))
+        Ok(Matrix::from_vec(table.shape()[0], table.shape()[1], table.to_f32_vec()?))
     }
 
     fn vector(&self, values: &[f32]) -> Result<Vec<f32>, BackendError> {
@@ -133,14 +121,10 @@ impl Backend for ReferenceBackend {
         let mut out = Matrix::zeros(batch.input_ids.len(), table.cols());
         for sequence in &batch.sequences {
             let is_mask = |id: u32| token_dropout.is_some_and(|d| d.mask_token_id == id);
-            let masked = sequence
-                .clone()
-                .filter(|&t| is_mask(batch.input_ids[t]))
-                .count();
+            let masked = sequence.clone().filter(|&t| is_mask(batch.input_ids[t])).count();
             let share = masked as f64 / sequence.len() as f64;
-            let scale = token_dropout.map_or(1.0, |d| {
-                (1.0 - f64::from(d.train_mask_ratio)) / (1.0 - share)
-            });
+            let scale = token_dropout
+                .map_or(1.0, |d| (1.0 - f64::from(d.train_mask_ratio)) / (1.0 - share));
             for t in sequence.clone() {
                 let id = batch.input_ids[t];
                 if id as usize >= table.rows() {
@@ -151,11 +135,7 @@ impl Backend for ReferenceBackend {
                     });
                 }
                 for c in 0..table.cols() {
-                    let scaled = if is_mask(id) {
-                        0.0
-                    } else {
-                        at(table, id as usize, c) * scale
-                    };
+                    let scaled = if is_mask(id) { 0.0 } else { at(table, id as usize, c) * scale };
                     let shift = shift.map_or(0.0, |s| f64::from(s[c]));
                     out.values_mut()[t * table.cols() + c] = (scaled + shift) as f32;
                 }
@@ -175,10 +155,7 @@ impl Backend for ReferenceBackend {
         let n = x.cols() as f64;
         for r in 0..x.rows() {
             let mean = (0..x.cols()).map(|c| at(x, r, c)).sum::<f64>() / n;
-            let variance = (0..x.cols())
-                .map(|c| (at(x, r, c) - mean).powi(2))
-                .sum::<f64>()
-                / n;
+            let variance = (0..x.cols()).map(|c| (at(x, r, c) - mean).powi(2)).sum::<f64>() / n;
             for c in 0..x.cols() {
                 let normal = (at(x, r, c) - mean) / (variance + f64::from(eps)).sqrt();
                 out.values_mut()[r * x.cols() + c] =
@@ -210,9 +187,7 @@ impl Backend for ReferenceBackend {
         BackendError::expect("linear", "columns of out", out.cols(), layer.weight.rows())?;
         for r in 0..x.rows() {
             for o in 0..layer.weight.rows() {
-                let dot: f64 = (0..x.cols())
-                    .map(|k| at(x, r, k) * at(&layer.weight, o, k))
-                    .sum();
+                let dot: f64 = (0..x.cols()).map(|k| at(x, r, k) * at(&layer.weight, o, k)).sum();
                 let sum = dot + f64::from(layer.bias[o]);
                 let result = match epilogue {
                     Epilogue::Store => sum,
@@ -233,11 +208,7 @@ impl Backend for ReferenceBackend {
         spec: RotarySpec,
         qkv: &mut Matrix,
     ) -> Result<(), BackendError> {
-        let RotarySpec {
-            num_heads,
-            head_dim,
-            base,
-        } = spec;
+        let RotarySpec { num_heads, head_dim, base } = spec;
         let cols = qkv.cols();
         BackendError::expect("rotary", "columns of qkv", cols, 3 * num_heads * head_dim)?;
         for t in 0..qkv.rows() {
@@ -265,9 +236,7 @@ impl Backend for ReferenceBackend {
         let (d, width) = (spec.head_dim, spec.num_heads * spec.head_dim);
         BackendError::expect("attention", "columns of qkv", qkv.cols(), 3 * width)?;
         for sequence in &batch.sequences {
-            for (i, head) in sequence
-                .clone()
-                .flat_map(|i| (0..spec.num_heads).map(move |h| (i, h)))
+            for (i, head) in sequence.clone().flat_map(|i| (0..spec.num_heads).map(move |h| (i, h)))
             {
                 let (q, k, v) = (head * d, width + head * d, 2 * width + head * d);
                 let slope = spec.alibi_slopes.map_or(0.0, |s| f64::from(s[head]));
@@ -275,18 +244,12 @@ impl Backend for ReferenceBackend {
                     let dot: f64 = (0..d).map(|c| at(qkv, i, q + c) * at(qkv, j, k + c)).sum();
                     dot * f64::from(spec.softmax_scale) - slope * i.abs_diff(j) as f64
                 };
-                let max = sequence
-                    .clone()
-                    .map(score)
-                    .fold(f64::NEG_INFINITY, f64::max);
+                let max = sequence.clone().map(score).fold(f64::NEG_INFINITY, f64::max);
                 let weights: Vec<f64> = sequence.clone().map(|j| (score(j) - max).exp()).collect();
                 let total: f64 = weights.iter().sum();
                 for c in 0..d {
-                    let mixed: f64 = sequence
-                        .clone()
-                        .zip(&weights)
-                        .map(|(j, w)| w * at(qkv, j, v + c))
-                        .sum();
+                    let mixed: f64 =
+                        sequence.clone().zip(&weights).map(|(j, w)| w * at(qkv, j, v + c)).sum();
                     out.values_mut()[i * width + head * d + c] = (mixed / total) as f32;
                 }
             }
@@ -317,15 +280,10 @@ impl Backend for ReferenceBackend {
             let range = spec.token_range(sequence.len());
             let count = range.len();
             for c in 0..cols {
-                let sum: f64 = range
-                    .clone()
-                    .map(|t| at(hidden_states, sequence.start + t, c))
-                    .sum();
-                out.values_mut()[s * cols + c] = if count == 0 {
-                    0.0
-                } else {
-                    (sum / count as f64) as f32
-                };
+                let sum: f64 =
+                    range.clone().map(|t| at(hidden_states, sequence.start + t, c)).sum();
+                out.values_mut()[s * cols + c] =
+                    if count == 0 { 0.0 } else { (sum / count as f64) as f32 };
             }
         }
         Ok(out)

@@ -26,10 +26,7 @@ impl TensorView<'_> {
         };
         let mut out = vec![0f32; self.shape().iter().product()];
         out.par_chunks_mut(BLOCK_ELEMENTS)
-            .zip(
-                self.data()
-                    .par_chunks(BLOCK_ELEMENTS * self.dtype().size_bytes()),
-            )
+            .zip(self.data().par_chunks(BLOCK_ELEMENTS * self.dtype().size_bytes()))
             .for_each(|(out, bytes)| convert(bytes, out));
         Ok(out)
     }
@@ -66,10 +63,7 @@ mod tests {
         }
         let bytes = as_bytes(DType::BF16);
         let view = TensorView::new(DType::BF16, vec![4], &bytes).expect("lengths fit");
-        assert_eq!(
-            view.to_f32_vec().expect("float"),
-            [0.0, -1.5, 65536.0, 0.078_125]
-        );
+        assert_eq!(view.to_f32_vec().expect("float"), [0.0, -1.5, 65536.0, 0.078_125]);
         let ints = [0u8; 16];
         let view = TensorView::new(DType::I64, vec![2], &ints).expect("lengths fit");
         assert!(view.to_f32_vec().is_err());

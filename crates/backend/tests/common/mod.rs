@@ -27,9 +27,7 @@ impl Random {
     }
 
     pub fn ids(&mut self, count: usize, vocab: u32) -> Vec<u32> {
-        (0..count)
-            .map(|_| (self.next() % u64::from(vocab)) as u32)
-            .collect()
+        (0..count).map(|_| (self.next() % u64::from(vocab)) as u32).collect()
     }
 }
 
@@ -42,11 +40,7 @@ pub struct Packed {
 
 impl Packed {
     pub fn new(sequences: &[Vec<u32>]) -> Self {
-        let mut packed = Self {
-            input_ids: vec![],
-            cu_seqlens: vec![0],
-            position_ids: vec![],
-        };
+        let mut packed = Self { input_ids: vec![], cu_seqlens: vec![0], position_ids: vec![] };
         for ids in sequences {
             packed.input_ids.extend(ids);
             packed.position_ids.extend(0..ids.len() as u32);
@@ -56,19 +50,9 @@ impl Packed {
     }
 
     pub fn view(&self) -> PackedView<'_> {
-        let longest = self
-            .cu_seqlens
-            .windows(2)
-            .map(|w| w[1] - w[0])
-            .max()
-            .unwrap_or(0);
-        PackedView::new(
-            &self.input_ids,
-            &self.cu_seqlens,
-            &self.position_ids,
-            longest as usize,
-        )
-        .expect("a valid batch")
+        let longest = self.cu_seqlens.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
+        PackedView::new(&self.input_ids, &self.cu_seqlens, &self.position_ids, longest as usize)
+            .expect("a valid batch")
     }
 
     pub fn tokens(&self) -> usize {

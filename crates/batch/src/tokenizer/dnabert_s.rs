@@ -22,36 +22,22 @@ impl DnabertSTokenizer {
     /// [`BatchError::Tokenizer`] when the file cannot be parsed, or when it does not put `[CLS]`
     /// and `[SEP]` around a sequence.
     pub fn from_json(name: &str, json: &[u8]) -> Result<Self, BatchError> {
-        let refuse = |reason: String| BatchError::Tokenizer {
-            name: name.to_owned(),
-            reason,
-        };
+        let refuse = |reason: String| BatchError::Tokenizer { name: name.to_owned(), reason };
         let mut tokenizer = Tokenizer::from_bytes(json)
             .map_err(|e| refuse(format!("not a tokenizer.json: {e}")))?;
         tokenizer.with_padding(None);
-        tokenizer
-            .with_truncation(None)
-            .map_err(|e| refuse(e.to_string()))?;
+        tokenizer.with_truncation(None).map_err(|e| refuse(e.to_string()))?;
         let special = |token: &str| {
-            tokenizer
-                .token_to_id(token)
-                .ok_or_else(|| refuse(format!("it has no {token} token")))
+            tokenizer.token_to_id(token).ok_or_else(|| refuse(format!("it has no {token} token")))
         };
         let around = [special("[CLS]")?, special("[SEP]")?];
-        let probe = tokenizer
-            .encode_fast("A", true)
-            .map_err(|e| refuse(e.to_string()))?;
+        let probe = tokenizer.encode_fast("A", true).map_err(|e| refuse(e.to_string()))?;
         let ids = probe.get_ids();
         if ids.len() < 3 || ids[0] != around[0] || ids[ids.len() - 1] != around[1] {
-            return Err(refuse(
-                "it does not put [CLS] and [SEP] around a sequence".into(),
-            ));
+            return Err(refuse("it does not put [CLS] and [SEP] around a sequence".into()));
         }
         let unknown_id = tokenizer.token_to_id("[UNK]");
-        Ok(Self {
-            tokenizer,
-            unknown_id,
-        })
+        Ok(Self { tokenizer, unknown_id })
     }
 
     /// Number of token ids, special and added tokens included.
@@ -66,18 +52,10 @@ impl SequenceTokenizer for DnabertSTokenizer {
         let encoded = self
             .tokenizer
             .encode_fast(&*text, true)
-            .map_err(|e| BatchError::Encode {
-                reason: e.to_string(),
-            })?;
+            .map_err(|e| BatchError::Encode { reason: e.to_string() })?;
         let input_ids = encoded.get_ids().to_vec();
-        let unknown_tokens = input_ids
-            .iter()
-            .filter(|&&id| Some(id) == self.unknown_id)
-            .count();
-        Ok(Encoding {
-            input_ids,
-            unknown_tokens,
-        })
+        let unknown_tokens = input_ids.iter().filter(|&&id| Some(id) == self.unknown_id).count();
+        Ok(Encoding { input_ids, unknown_tokens })
     }
 }
 
@@ -113,10 +91,7 @@ mod tests {
         assert_eq!(encoding.input_ids, [1, 5, 3, 4, 4, 4, 4, 4, 2]);
         assert_eq!(encoding.unknown_tokens, 0);
         let encoding = tokenizer.encode(b"AXC").unwrap();
-        assert_eq!(
-            (encoding.input_ids, encoding.unknown_tokens),
-            (vec![1, 3, 0, 4, 2], 1)
-        );
+        assert_eq!((encoding.input_ids, encoding.unknown_tokens), (vec![1, 3, 0, 4, 2], 1));
         assert_eq!(tokenizer.encode(b"").unwrap().input_ids, [1, 2]);
     }
 

@@ -25,7 +25,7 @@ const LETTERS: &[u8] = b"LAGVSERTIDPKQNFYMHWCXBUZO.-";
 /// Tokeniser of ESM-2: `<cls>`, one token a letter, `<eos>`.
 ///
 /// Letters outside the alphabet (lower case included) become `<unk>` and are counted; fair-esm
-/// ends with a KeyError there.
+/// ends with a KeyError there. The text `<mask>`, in any case, is one token, as in fair-esm.
 #[derive(Clone, Debug)]
 pub struct Esm2Tokenizer {
     ids: [u8; 256],
@@ -41,21 +41,35 @@ impl Default for Esm2Tokenizer {
     }
 }
 
+/// How the mask token is written in a sequence.
+const MASK_TEXT: &[u8] = b"<mask>";
+
+impl Esm2Tokenizer {
+    fn id(&self, letter: u8) -> u32 {
+        u32::from(self.ids[usize::from(letter)])
+    }
+}
+
 impl SequenceTokenizer for Esm2Tokenizer {
     fn encode(&self, sequence: &[u8]) -> Result<Encoding, BatchError> {
         let mut input_ids = Vec::with_capacity(sequence.len() + 2);
         input_ids.push(CLS);
-        input_ids.extend(
-            sequence
-                .iter()
-                .map(|&letter| u32::from(self.ids[usize::from(letter)])),
-        );
+        let mut rest = sequence;
+        while let Some((&letter, after)) = rest.split_first() {
+            match rest.split_at_checked(MASK_TEXT.len()) {
+                Some((text, after)) if letter == b'<' && text.eq_ignore_ascii_case(MASK_TEXT) => {
+                    input_ids.push(MASK);
+                    rest = after;
+                }
+                _ => {
+                    input_ids.push(self.id(letter));
+                    rest = after;
+                }
+            }
+        }
         let unknown_tokens = input_ids.iter().filter(|&&id| id == UNK).count();
         input_ids.push(EOS);
-        Ok(Encoding {
-            input_ids,
-            unknown_tokens,
-        })
+        Ok(Encoding { input_ids, unknown_tokens })
     }
 }
 
@@ -68,9 +82,6 @@ mod tests {
         let encoding = Esm2Tokenizer::default().encode(b"Lj*-a").unwrap();
         assert_eq!(encoding.input_ids, [CLS, 4, UNK, UNK, 30, UNK, EOS]);
         assert_eq!(encoding.unknown_tokens, 3);
-        assert_eq!(
-            Esm2Tokenizer::default().encode(b"").unwrap().input_ids,
-            [CLS, EOS]
-        );
+        assert_eq!(Esm2Tokenizer::default().encode(b"").unwrap().input_ids, [CLS, EOS]);
     }
 }

@@ -31,13 +31,7 @@ impl NpySink {
                 Some(stream)
             }
         };
-        Ok(Self {
-            values,
-            ids,
-            cu_seqlens,
-            total_tokens: 0,
-            bytes: Vec::new(),
-        })
+        Ok(Self { values, ids, cu_seqlens, total_tokens: 0, bytes: Vec::new() })
     }
 }
 

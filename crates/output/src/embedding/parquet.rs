@@ -52,10 +52,7 @@ impl ParquetSink {
     pub(super) fn create(path: &Path, spec: EmbeddingSpec) -> Result<Self> {
         let hidden_size = i32::try_from(spec.hidden_size).map_err(|_| Error::EmbeddingSpec {
             path: path.to_owned(),
-            reason: format!(
-                "embeddings of size {} are too long for Parquet",
-                spec.hidden_size
-            ),
+            reason: format!("embeddings of size {} are too long for Parquet", spec.hidden_size),
         })?;
         let item = Arc::new(Field::new("item", DataType::Float32, false));
         let mut fields = vec![Field::new("id", DataType::Utf8, false)];
@@ -68,10 +65,7 @@ impl ParquetSink {
             EmbeddingLayout::PerToken => {
                 fields.push(Field::new("n_tokens", DataType::Int32, false));
                 let list = DataType::List(item.clone());
-                (
-                    list,
-                    Embeddings::PerToken(ListBuilder::new(values).with_field(item)),
-                )
+                (list, Embeddings::PerToken(ListBuilder::new(values).with_field(item)))
             }
         };
         fields.push(Field::new("embedding", list, false));
@@ -137,8 +131,7 @@ impl Sink for ParquetSink {
             }
             Embeddings::PerToken(lists) => {
                 // Rows are at most the values, which fit.
-                self.n_tokens
-                    .append_value(i32::try_from(rows).unwrap_or(i32::MAX));
+                self.n_tokens.append_value(i32::try_from(rows).unwrap_or(i32::MAX));
                 lists.values().append_slice(values);
                 lists.append(true);
             }
@@ -149,10 +142,7 @@ impl Sink for ParquetSink {
     fn close(mut self: Box<Self>) -> Result<OutputSet> {
         self.flush_batch()?;
         let path = self.path;
-        let file = self
-            .writer
-            .into_inner()
-            .map_err(|source| named(&path, source))?;
+        let file = self.writer.into_inner().map_err(|source| named(&path, source))?;
         let mut outputs = OutputSet::new();
         outputs.push(file);
         Ok(outputs)
@@ -161,10 +151,7 @@ impl Sink for ParquetSink {
 
 /// Floats of embeddings neither repeat nor compress, so only ids are compressed.
 fn properties(metadata: Vec<(String, String)>) -> WriterProperties {
-    let metadata = metadata
-        .into_iter()
-        .map(|(key, value)| KeyValue::new(key, value))
-        .collect();
+    let metadata = metadata.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
     WriterProperties::builder()
         .set_key_value_metadata(Some(metadata))
         .set_dictionary_enabled(false)
@@ -176,8 +163,5 @@ fn properties(metadata: Vec<(String, String)>) -> WriterProperties {
 }
 
 fn named(path: &Path, source: ParquetError) -> Error {
-    Error::Parquet {
-        path: path.to_owned(),
-        source,
-    }
+    Error::Parquet { path: path.to_owned(), source }
 }

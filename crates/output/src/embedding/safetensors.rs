@@ -42,11 +42,8 @@ pub(super) struct SafetensorsSink {
 
 impl SafetensorsSink {
     pub(super) fn create(path: &Path, spec: EmbeddingSpec) -> Result<Self> {
-        let metadata_bytes: usize = spec
-            .metadata
-            .iter()
-            .map(|(key, value)| 6 * (key.len() + value.len()) + 8)
-            .sum();
+        let metadata_bytes: usize =
+            spec.metadata.iter().map(|(key, value)| 6 * (key.len() + value.len()) + 8).sum();
         let ids_limit_bytes = (MAX_HEADER_BYTES - RESERVED_BYTES).saturating_sub(metadata_bytes);
         Self::with_ids_limit(path, spec, ids_limit_bytes)
     }
@@ -57,10 +54,7 @@ impl SafetensorsSink {
         keys.sort_unstable();
         if let Some(twice) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
             let reason = format!("metadata key {:?} is reserved or given twice", twice[0]);
-            return Err(Error::EmbeddingSpec {
-                path: path.to_owned(),
-                reason,
-            });
+            return Err(Error::EmbeddingSpec { path: path.to_owned(), reason });
         }
         let mut cu_seqlens = Spool::create(path)?;
         cu_seqlens.write(&0_i64.to_le_bytes())?;
@@ -96,12 +90,8 @@ impl SafetensorsSink {
 
     /// Length field and JSON header, padded with blanks so that data start aligned.
     fn header(&mut self) -> Vec<u8> {
-        let mut metadata: Map<String, Value> = self
-            .spec
-            .metadata
-            .drain(..)
-            .map(|(key, value)| (key, Value::from(value)))
-            .collect();
+        let mut metadata: Map<String, Value> =
+            self.spec.metadata.drain(..).map(|(key, value)| (key, Value::from(value))).collect();
         if let Some(mut list) = self.ids_json.take() {
             list.push_str(if list.is_empty() { "[]" } else { "]" });
             metadata.insert(IDS.to_owned(), Value::from(list));
@@ -169,34 +159,21 @@ struct Spool {
 
 impl Spool {
     fn create(path: &Path) -> Result<Self> {
-        let file = tempfile::tempfile_in(parent_dir(path)).map_err(|source| Error::Create {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
-            writer: BufWriter::with_capacity(64 * 1024, file),
-        })
+        let file = tempfile::tempfile_in(parent_dir(path))
+            .map_err(|source| Error::Create { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), writer: BufWriter::with_capacity(64 * 1024, file) })
     }
 
     fn named(&self, source: io::Error) -> Error {
-        Error::Write {
-            path: self.path.clone(),
-            source,
-        }
+        Error::Write { path: self.path.clone(), source }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.writer
-            .write_all(bytes)
-            .map_err(|error| self.named(error))
+        self.writer.write_all(bytes).map_err(|error| self.named(error))
     }
 
     fn copy_to(&mut self, target: &mut AtomicFile) -> Result<()> {
-        self.writer
-            .flush()
-            .and_then(|()| self.writer.rewind())
-            .map_err(|e| self.named(e))?;
+        self.writer.flush().and_then(|()| self.writer.rewind()).map_err(|e| self.named(e))?;
         io::copy(self.writer.get_mut(), target).map_err(|e| self.named(e))?;
         Ok(())
     }
@@ -208,11 +185,8 @@ mod tests {
     use crate::read_features;
 
     fn write(path: &Path, ids_limit_bytes: usize) {
-        let spec = EmbeddingSpec {
-            hidden_size: 2,
-            layout: EmbeddingLayout::Pooled,
-            metadata: vec![],
-        };
+        let spec =
+            EmbeddingSpec { hidden_size: 2, layout: EmbeddingLayout::Pooled, metadata: vec![] };
         let mut sink = SafetensorsSink::with_ids_limit(path, spec, ids_limit_bytes).unwrap();
         for id in ["first", "se\"cond", "third"] {
             sink.append(id, 1, &[1.0, 2.0]).unwrap();

@@ -21,16 +21,10 @@ impl EmbeddingFormat {
     /// [`Error::UnknownFormat`] for any other ending.
     pub fn from_path(path: &Path) -> Result<Self> {
         let ending = path.extension().unwrap_or_default();
-        [
-            ("npy", Self::Npy),
-            ("safetensors", Self::Safetensors),
-            ("parquet", Self::Parquet),
-        ]
-        .into_iter()
-        .find_map(|(known, format)| ending.eq_ignore_ascii_case(known).then_some(format))
-        .ok_or_else(|| Error::UnknownFormat {
-            path: path.to_owned(),
-        })
+        [("npy", Self::Npy), ("safetensors", Self::Safetensors), ("parquet", Self::Parquet)]
+            .into_iter()
+            .find_map(|(known, format)| ending.eq_ignore_ascii_case(known).then_some(format))
+            .ok_or_else(|| Error::UnknownFormat { path: path.to_owned() })
     }
 }
 

@@ -36,10 +36,7 @@ impl EmbeddingWriter {
         let format = EmbeddingFormat::from_path(path)?;
         if spec.hidden_size == 0 {
             let reason = "embeddings of size 0 cannot be written".to_owned();
-            return Err(Error::EmbeddingSpec {
-                path: path.to_owned(),
-                reason,
-            });
+            return Err(Error::EmbeddingSpec { path: path.to_owned(), reason });
         }
         let (hidden_size, layout) = (spec.hidden_size, spec.layout);
         let sink: Box<dyn Sink> = match format {
@@ -47,13 +44,7 @@ impl EmbeddingWriter {
             EmbeddingFormat::Safetensors => Box::new(SafetensorsSink::create(path, spec)?),
             EmbeddingFormat::Parquet => Box::new(ParquetSink::create(path, spec)?),
         };
-        Ok(Self {
-            path: path.to_owned(),
-            hidden_size,
-            layout,
-            num_seqs: 0,
-            sink,
-        })
+        Ok(Self { path: path.to_owned(), hidden_size, layout, num_seqs: 0, sink })
     }
 
     /// Adds one pooled embedding.
@@ -86,11 +77,7 @@ impl EmbeddingWriter {
             let (found, hidden_size) = (hidden_states.len(), self.hidden_size);
             return Err(self.wrong(id, format!("{found} values, no multiple of {hidden_size}")));
         }
-        self.append(
-            id,
-            (hidden_states.len() / self.hidden_size) as u64,
-            hidden_states,
-        )
+        self.append(id, (hidden_states.len() / self.hidden_size) as u64, hidden_states)
     }
 
     /// Sequences added so far.
@@ -132,18 +119,11 @@ impl EmbeddingWriter {
             EmbeddingLayout::Pooled => ("pooled", "per token"),
             EmbeddingLayout::PerToken => ("per token", "pooled"),
         };
-        Err(self.wrong(
-            id,
-            format!("it is {given}, the file was opened for {opened} embeddings"),
-        ))
+        Err(self.wrong(id, format!("it is {given}, the file was opened for {opened} embeddings")))
     }
 
     fn wrong(&self, id: &str, reason: String) -> Error {
-        Error::Embedding {
-            path: self.path.clone(),
-            id: id.to_owned(),
-            reason,
-        }
+        Error::Embedding { path: self.path.clone(), id: id.to_owned(), reason }
     }
 }
 

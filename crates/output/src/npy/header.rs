@@ -19,11 +19,7 @@ pub(super) fn parse(text: &str) -> Result<Header, String> {
             "descr" if !value.starts_with(['\'', '"']) => {
                 return Err("structured arrays are not supported".to_owned());
             }
-            "descr" => set(
-                &mut descr,
-                quoted(value).map(|(d, r)| (d.to_owned(), r))?,
-                key,
-            )?,
+            "descr" => set(&mut descr, quoted(value).map(|(d, r)| (d.to_owned(), r))?, key)?,
             "fortran_order" => set(&mut fortran_order, boolean(value)?, key)?,
             "shape" => set(&mut shape, tuple(value)?, key)?,
             other => return Err(format!("unexpected key {other:?} in the header")),
@@ -56,11 +52,7 @@ fn expect<'a>(text: &'a str, token: &str) -> Result<&'a str, String> {
 
 fn quoted(text: &str) -> Result<(&str, &str), String> {
     let wrong = || "expected a quoted word in the header".to_owned();
-    let quote = text
-        .chars()
-        .next()
-        .filter(|c| matches!(c, '\'' | '"'))
-        .ok_or_else(wrong)?;
+    let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"')).ok_or_else(wrong)?;
     let (word, rest) = text[1..].split_once(quote).ok_or_else(wrong)?;
     Ok((word, rest.trim_start()))
 }
@@ -74,9 +66,8 @@ fn boolean(text: &str) -> Result<(bool, &str), String> {
 
 fn tuple(text: &str) -> Result<(Vec<usize>, &str), String> {
     let inside = expect(text, "(")?;
-    let (numbers, rest) = inside
-        .split_once(')')
-        .ok_or_else(|| "the shape has no closing bracket".to_owned())?;
+    let (numbers, rest) =
+        inside.split_once(')').ok_or_else(|| "the shape has no closing bracket".to_owned())?;
     let numbers = numbers.trim().strip_suffix(',').unwrap_or(numbers.trim());
     let shape = if numbers.is_empty() {
         Vec::new()
@@ -87,9 +78,7 @@ fn tuple(text: &str) -> Result<(Vec<usize>, &str), String> {
                 // Python 2 wrote long integers with an L.
                 let number = number.trim();
                 let digits = number.strip_suffix('L').unwrap_or(number);
-                digits
-                    .parse()
-                    .map_err(|_| format!("{number:?} in the shape is not a size"))
+                digits.parse().map_err(|_| format!("{number:?} in the shape is not a size"))
             })
             .collect::<Result<_, _>>()?
     };

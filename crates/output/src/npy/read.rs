@@ -26,14 +26,8 @@ const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// (checked before anything is allocated).
 pub fn read_npy(path: impl AsRef<Path>) -> Result<Array2> {
     let path = path.as_ref();
-    let read = |source: io::Error| Error::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let wrong = |reason: String| Error::Array {
-        path: path.to_owned(),
-        reason,
-    };
+    let read = |source: io::Error| Error::Read { path: path.to_owned(), source };
+    let wrong = |reason: String| Error::Array { path: path.to_owned(), reason };
 
     let file = File::open(path).map_err(read)?;
     let file_bytes = file.metadata().map_err(read)?.len();
@@ -42,9 +36,7 @@ pub fn read_npy(path: impl AsRef<Path>) -> Result<Array2> {
         Ok(Ok(found)) => found,
         Ok(Err(reason)) => return Err(wrong(reason)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(wrong(format!(
-                "the NPY header is cut off (file of {file_bytes} bytes)"
-            )));
+            return Err(wrong(format!("the NPY header is cut off (file of {file_bytes} bytes)")));
         }
         Err(error) => return Err(read(error)),
     };
@@ -120,19 +112,13 @@ fn accept(header: &Header) -> Result<(usize, usize, Element), String> {
         "<f4" => Element::F32,
         "<f8" => Element::F64,
         ">f2" | ">f4" | ">f8" => {
-            return Err(format!(
-                "big-endian values ({}) are not supported",
-                header.descr
-            ));
+            return Err(format!("big-endian values ({}) are not supported", header.descr));
         }
         "|O" | "O" => return Err("arrays of Python objects are not supported".to_owned()),
         other => return Err(format!("element type {other:?}, expected <f4, <f8 or <f2")),
     };
     let &[rows, cols] = header.shape.as_slice() else {
-        return Err(format!(
-            "expected two dimensions, the shape is {:?}",
-            header.shape
-        ));
+        return Err(format!("expected two dimensions, the shape is {:?}", header.shape));
     };
     if header.fortran_order && rows > 1 && cols > 1 {
         return Err("Fortran order is not supported, save it with numpy.ascontiguousarray".into());
@@ -149,22 +135,11 @@ fn read_values(reader: &mut impl Read, values: usize, element: Element) -> io::R
         reader.read_exact(block)?;
         left_bytes -= block.len();
         match element {
-            Element::F16 => data.extend(
-                block
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .map(|&b| half::f16::from_le_bytes(b).to_f32()),
-            ),
+            Element::F16 => data
+                .extend(block.as_chunks().0.iter().map(|&b| half::f16::from_le_bytes(b).to_f32())),
             Element::F32 => data.extend(block.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b))),
             Element::F64 => {
-                data.extend(
-                    block
-                        .as_chunks()
-                        .0
-                        .iter()
-                        .map(|&b| f64::from_le_bytes(b) as f32),
-                );
+                data.extend(block.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b) as f32));
             }
         }
     }

@@ -40,12 +40,7 @@ impl NpyStream {
         cols: Option<usize>,
     ) -> Result<Self> {
         file.write_all(&header(element, 0, cols)?)?;
-        Ok(Self {
-            file,
-            element,
-            cols,
-            rows: 0,
-        })
+        Ok(Self { file, element, cols, rows: 0 })
     }
 
     /// Appends little-endian bytes that make up `rows` whole rows.
@@ -72,10 +67,7 @@ fn header(element: NpyType, rows: u64, cols: Option<usize>) -> io::Result<[u8; H
     cursor.write_all(&[1, 0])?;
     cursor.write_all(&(text_bytes as u16).to_le_bytes())?;
     let descr = element.descr();
-    write!(
-        cursor,
-        "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows},"
-    )?;
+    write!(cursor, "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows},")?;
     if let Some(cols) = cols {
         write!(cursor, " {cols}")?;
     }

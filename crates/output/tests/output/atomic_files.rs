@@ -36,11 +36,7 @@ fn atomic_file_dropped_leaves_target_and_no_partial() {
 fn atomic_file_stale_partial_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("table.txt");
-    fs::write(
-        folder.path().join("table.txt.partial"),
-        "left by a killed run, longer",
-    )
-    .unwrap();
+    fs::write(folder.path().join("table.txt.partial"), "left by a killed run, longer").unwrap();
     staged(&path, b"short").commit().unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "short");
 }
@@ -62,29 +58,16 @@ fn atomic_file_unusable_targets_are_named() {
     let directory = folder.path().join("results");
     fs::create_dir(&directory).unwrap();
     let error = AtomicFile::create(&directory).unwrap_err().to_string();
-    assert!(
-        error.contains("results: it exists and is a directory"),
-        "{error}"
-    );
+    assert!(error.contains("results: it exists and is a directory"), "{error}");
     let missing = folder.path().join("missing/table.txt");
     let error = AtomicFile::create(&missing).unwrap_err().to_string();
-    assert!(
-        error.starts_with(&format!("cannot create {}: ", missing.display())),
-        "{error}"
-    );
+    assert!(error.starts_with(&format!("cannot create {}: ", missing.display())), "{error}");
     let file = folder.path().join("file");
     fs::write(&file, "x").unwrap();
-    let error = AtomicFile::create(file.join("table.txt"))
-        .unwrap_err()
-        .to_string();
+    let error = AtomicFile::create(file.join("table.txt")).unwrap_err().to_string();
     assert!(error.contains("table.txt: "), "{error}");
     assert!(!error.contains('\n'));
-    assert!(
-        create_output_dir(&file)
-            .unwrap_err()
-            .to_string()
-            .contains("cannot create")
-    );
+    assert!(create_output_dir(&file).unwrap_err().to_string().contains("cannot create"));
     create_output_dir(folder.path().join("a/b")).unwrap();
     create_output_dir(folder.path().join("a/b")).unwrap();
     assert!(AtomicFile::create("..").is_err());
@@ -118,14 +101,9 @@ fn atomic_file_does_not_write_through_a_planted_partial_link() {
     let victim = folder.path().join("victim");
     fs::write(&victim, "precious").unwrap();
     std::os::unix::fs::symlink(&victim, folder.path().join("table.txt.partial")).unwrap();
-    staged(&folder.path().join("table.txt"), b"new")
-        .commit()
-        .unwrap();
+    staged(&folder.path().join("table.txt"), b"new").commit().unwrap();
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
-    assert_eq!(
-        fs::read_to_string(folder.path().join("table.txt")).unwrap(),
-        "new"
-    );
+    assert_eq!(fs::read_to_string(folder.path().join("table.txt")).unwrap(), "new");
 }
 
 #[test]
@@ -136,10 +114,7 @@ fn output_set_appears_together() {
         set.push(staged(&folder.path().join(name), name.as_bytes()));
     }
     assert_eq!(set.paths().len(), 3);
-    assert_eq!(
-        names_in(folder.path()),
-        ["a.partial", "b.partial", "c.partial"]
-    );
+    assert_eq!(names_in(folder.path()), ["a.partial", "b.partial", "c.partial"]);
     set.commit().unwrap();
     assert_eq!(names_in(folder.path()), ["a", "b", "c"]);
     assert_eq!(fs::read_to_string(folder.path().join("c")).unwrap(), "c");

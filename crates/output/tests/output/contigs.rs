@@ -31,10 +31,7 @@ fn verdict_half_of_readable_chunks_is_viral() {
     let other = chunk(&[(0.75, 0.25)]);
     assert_eq!(row(&[viral, other]).verdict, Verdict::Viral);
     assert_eq!(row(&[viral, other, other]).verdict, Verdict::Nonviral);
-    assert_eq!(
-        row(&[viral, other, None, None, None]).verdict,
-        Verdict::Viral
-    );
+    assert_eq!(row(&[viral, other, None, None, None]).verdict, Verdict::Viral);
     assert_eq!(row(&[viral, viral, other]).verdict, Verdict::Viral);
     assert_eq!(row(&[other]).verdict, Verdict::Nonviral);
 }
@@ -42,14 +39,8 @@ fn verdict_half_of_readable_chunks_is_viral() {
 #[test]
 fn verdict_chunk_follows_best_scores_over_frames() {
     // Neither frame alone tips it: the best of each column decides, and a tie is viral.
-    assert_eq!(
-        row(&[chunk(&[(0.7, 0.3), (0.3, 0.7)])]).verdict,
-        Verdict::Viral
-    );
-    assert_eq!(
-        row(&[chunk(&[(0.75, 0.25), (0.3, 0.7)])]).verdict,
-        Verdict::Nonviral
-    );
+    assert_eq!(row(&[chunk(&[(0.7, 0.3), (0.3, 0.7)])]).verdict, Verdict::Viral);
+    assert_eq!(row(&[chunk(&[(0.75, 0.25), (0.3, 0.7)])]).verdict, Verdict::Nonviral);
     assert_eq!(row(&[chunk(&[(0.5, 0.5)])]).verdict, Verdict::Viral);
 }
 
@@ -57,10 +48,7 @@ fn verdict_chunk_follows_best_scores_over_frames() {
 fn verdict_without_readable_chunk_is_unreadable() {
     for row in [row(&[None, None]), row(&[])] {
         assert_eq!(row.verdict, Verdict::Unreadable);
-        assert_eq!(
-            (row.viral_fraction, row.mean_score, row.max_score),
-            (None, None, None)
-        );
+        assert_eq!((row.viral_fraction, row.mean_score, row.max_score), (None, None, None));
     }
     assert_eq!(ContigVerdict::new("x", 0).finish().verdict, Verdict::Empty);
 }
@@ -73,10 +61,7 @@ fn verdict_numbers_are_over_readable_chunks() {
         chunk(&[(0.75, 0.25)]),
         chunk(&[(f64::NAN, f64::NAN)]),
     ]);
-    assert_eq!(
-        (row.chunks, row.readable_chunks, row.viral_chunks),
-        (4, 3, 1)
-    );
+    assert_eq!((row.chunks, row.readable_chunks, row.viral_chunks), (4, 3, 1));
     assert_eq!(row.viral_fraction, Some(1.0 / 3.0));
     assert_eq!(row.mean_score, Some(0.5));
     assert_eq!(row.max_score, Some(0.75));
@@ -84,11 +69,7 @@ fn verdict_numbers_are_over_readable_chunks() {
 
 #[test]
 fn contig_table_rows_are_written_with_na() {
-    let mut named = row(&[
-        chunk(&[(0.75, 0.25)]),
-        chunk(&[(0.25, f64::from(0.1_f32))]),
-        None,
-    ]);
+    let mut named = row(&[chunk(&[(0.75, 0.25)]), chunk(&[(0.25, f64::from(0.1_f32))]), None]);
     named.id = "../a/\"b\"".to_owned();
     let expected = "id\tlength_nt\tchunks\treadable_chunks\tviral_chunks\tviral_fraction\t\
                     mean_score\tmax_score\tverdict\n\
@@ -98,12 +79,7 @@ fn contig_table_rows_are_written_with_na() {
                     a\\tb\t900\t1\t0\t0\tNA\tNA\tNA\tunreadable\n";
     let mut unreadable = row(&[None]);
     unreadable.id = "a\tb".to_owned();
-    let rows = [
-        named,
-        ContigRow::too_short("s", 20),
-        ContigRow::empty(""),
-        unreadable,
-    ];
+    let rows = [named, ContigRow::too_short("s", 20), ContigRow::empty(""), unreadable];
     assert_eq!(text(&rows), expected);
 }
 

@@ -14,11 +14,7 @@ const FORMATS: [&str; 3] = ["npy", "safetensors", "parquet"];
 
 fn spec(hidden_size: usize, layout: EmbeddingLayout) -> EmbeddingSpec {
     let metadata = vec![("model_sha256".to_owned(), "ab\"12".to_owned())];
-    EmbeddingSpec {
-        hidden_size,
-        layout,
-        metadata,
-    }
+    EmbeddingSpec { hidden_size, layout, metadata }
 }
 
 fn pooled(path: &Path, hidden_size: usize, rows: &[(String, Vec<f32>)]) {
@@ -44,33 +40,20 @@ type Rows = Vec<(String, Option<i32>, Vec<f32>)>;
 
 fn read_parquet(path: &Path) -> Rows {
     let builder = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap();
-    let metadata = builder
-        .metadata()
-        .file_metadata()
-        .key_value_metadata()
-        .unwrap()
-        .clone();
-    let hash = metadata
-        .iter()
-        .find(|entry| entry.key == "model_sha256")
-        .unwrap();
+    let metadata = builder.metadata().file_metadata().key_value_metadata().unwrap().clone();
+    let hash = metadata.iter().find(|entry| entry.key == "model_sha256").unwrap();
     assert_eq!(hash.value.as_deref(), Some("ab\"12"));
     let mut rows = Vec::new();
     for batch in builder.build().unwrap() {
         let batch = batch.unwrap();
         let ids: &StringArray = batch["id"].as_string();
-        let n_tokens: Option<&Int32Array> = batch
-            .column_by_name("n_tokens")
-            .map(|column| column.as_primitive());
+        let n_tokens: Option<&Int32Array> =
+            batch.column_by_name("n_tokens").map(|column| column.as_primitive());
         let lists = &batch["embedding"];
         for index in 0..batch.num_rows() {
             let values = match lists.as_any().downcast_ref::<FixedSizeListArray>() {
                 Some(fixed) => fixed.value(index),
-                None => lists
-                    .as_any()
-                    .downcast_ref::<ListArray>()
-                    .unwrap()
-                    .value(index),
+                None => lists.as_any().downcast_ref::<ListArray>().unwrap().value(index),
             };
             let values: &Float32Array = values.as_primitive();
             rows.push((
@@ -94,10 +77,7 @@ fn sample(count: usize, hidden_size: usize) -> Vec<(String, Vec<f32>)> {
 
 fn cu_seqlens_of(npy: &[u8]) -> Vec<i64> {
     assert_eq!(npy.len() % 8, 0);
-    npy[128..]
-        .chunks(8)
-        .map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap()))
-        .collect()
+    npy[128..].chunks(8).map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap())).collect()
 }
 
 #[test]
@@ -115,24 +95,15 @@ fn pooled_embeddings_come_back_from_every_format() {
                 assert_eq!((features.array.rows, features.array.cols), (count, 6));
                 let ids = features.ids.unwrap();
                 let values = (0..count).map(|row| features.array.row(row).to_vec());
-                ids.into_iter()
-                    .zip(values)
-                    .map(|(id, row)| (id, None, row))
-                    .collect()
+                ids.into_iter().zip(values).map(|(id, row)| (id, None, row)).collect()
             };
-            let expected: Rows = rows
-                .iter()
-                .map(|(id, values)| (id.clone(), None, values.clone()))
-                .collect();
+            let expected: Rows =
+                rows.iter().map(|(id, values)| (id.clone(), None, values.clone())).collect();
             assert_eq!(found, expected, "{format} {count}");
         }
     }
     assert!(folder.path().join("2.b.ids.txt").is_file());
-    assert!(
-        names_in(folder.path())
-            .iter()
-            .all(|name| !name.ends_with(".partial"))
-    );
+    assert!(names_in(folder.path()).iter().all(|name| !name.ends_with(".partial")));
 }
 
 #[test]
@@ -155,26 +126,15 @@ fn token_embeddings_come_back_from_every_format() {
     assert_eq!(cu_seqlens_of(&offsets), [0, 3, 3, 4, 9]);
     let header = String::from_utf8_lossy(&offsets[10..128]);
     assert!(header.starts_with("{'descr': '<i8', 'fortran_order': False, 'shape': (5,), }"));
-    assert_eq!(
-        fs::read_to_string(folder.path().join("t.ids.txt")).unwrap(),
-        "s0\ns1\ns2\ns3\n"
-    );
+    assert_eq!(fs::read_to_string(folder.path().join("t.ids.txt")).unwrap(), "s0\ns1\ns2\ns3\n");
 
     let bytes = fs::read(folder.path().join("t.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let offsets = file.tensor("cu_seqlens").unwrap();
-    assert_eq!(
-        (offsets.dtype(), offsets.shape()),
-        (safetensors::Dtype::I64, &[5][..])
-    );
+    assert_eq!((offsets.dtype(), offsets.shape()), (safetensors::Dtype::I64, &[5][..]));
     assert_eq!(offsets.data()[32..], 9_i64.to_le_bytes());
     assert_eq!(file.tensor("embeddings").unwrap().shape(), [9, 4]);
-    let metadata = SafeTensors::read_metadata(&bytes)
-        .unwrap()
-        .1
-        .metadata()
-        .clone()
-        .unwrap();
+    let metadata = SafeTensors::read_metadata(&bytes).unwrap().1.metadata().clone().unwrap();
     assert_eq!(metadata["ids"], r#"["s0","s1","s2","s3"]"#);
     assert_eq!(metadata["model_sha256"], "ab\"12");
 
@@ -203,16 +163,9 @@ fn parquet_row_groups_are_bounded() {
     let groups = builder.metadata().row_groups();
     assert!(groups.len() >= 2, "{}", groups.len());
     for group in groups {
-        assert!(
-            group.total_byte_size() < 80 << 20,
-            "{}",
-            group.total_byte_size()
-        );
+        assert!(group.total_byte_size() < 80 << 20, "{}", group.total_byte_size());
     }
-    assert_eq!(
-        groups.iter().map(|group| group.num_rows()).sum::<i64>(),
-        16_000
-    );
+    assert_eq!(groups.iter().map(|group| group.num_rows()).sum::<i64>(), 16_000);
 }
 
 #[test]
@@ -222,27 +175,18 @@ fn embedding_of_wrong_shape_is_named() {
         let path = folder.path().join(format!("p.{format}"));
         let mut writer = EmbeddingWriter::create(&path, spec(3, EmbeddingLayout::Pooled)).unwrap();
         let message = writer.push("seq1", &[1.0, 2.0]).unwrap_err().to_string();
-        assert!(
-            message.ends_with("embedding of \"seq1\": 2 values, expected 3"),
-            "{message}"
-        );
+        assert!(message.ends_with("embedding of \"seq1\": 2 values, expected 3"), "{message}");
         assert!(writer.push_tokens("seq1", &[1.0; 3]).is_err());
         assert_eq!(writer.num_seqs(), 0);
         drop(writer);
         let path = folder.path().join(format!("t.{format}"));
         let mut writer =
             EmbeddingWriter::create(&path, spec(3, EmbeddingLayout::PerToken)).unwrap();
-        let message = writer
-            .push_tokens("seq1", &[1.0; 4])
-            .unwrap_err()
-            .to_string();
+        let message = writer.push_tokens("seq1", &[1.0; 4]).unwrap_err().to_string();
         assert!(message.ends_with("4 values, no multiple of 3"), "{message}");
         assert!(writer.push("seq1", &[1.0; 3]).is_err());
     }
-    assert!(
-        names_in(folder.path()).is_empty(),
-        "a dropped writer leaves nothing"
-    );
+    assert!(names_in(folder.path()).is_empty(), "a dropped writer leaves nothing");
 }
 
 #[test]
@@ -258,15 +202,9 @@ fn embedding_file_settings_are_checked() {
     }
     let mut reserved = spec(3, EmbeddingLayout::Pooled);
     reserved.metadata.push(("ids".to_owned(), "x".to_owned()));
-    assert!(matches!(
-        create("e.safetensors", reserved),
-        Err(Error::EmbeddingSpec { .. })
-    ));
+    assert!(matches!(create("e.safetensors", reserved), Err(Error::EmbeddingSpec { .. })));
     assert!(names_in(folder.path()).is_empty());
-    create("E.NPY", spec(3, EmbeddingLayout::Pooled))
-        .unwrap()
-        .finish()
-        .unwrap();
+    create("E.NPY", spec(3, EmbeddingLayout::Pooled)).unwrap().finish().unwrap();
 }
 
 #[test]
@@ -278,10 +216,7 @@ fn embedding_outputs_join_a_run_commit() {
     let outputs = writer.into_outputs().unwrap();
     assert!(!path.exists());
     outputs.commit().unwrap();
-    assert_eq!(
-        names_in(folder.path()),
-        ["e.cu_seqlens.npy", "e.ids.txt", "e.npy"]
-    );
+    assert_eq!(names_in(folder.path()), ["e.cu_seqlens.npy", "e.ids.txt", "e.npy"]);
 }
 
 proptest! {

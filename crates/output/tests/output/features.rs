@@ -39,10 +39,7 @@ fn npy_message(bytes: &[u8]) -> String {
     let folder = Folder::new();
     let path = folder.file("x.npy", bytes);
     let message = read_npy(&path).unwrap_err().to_string();
-    assert!(
-        message.starts_with(&format!("{}: ", path.display())),
-        "{message}"
-    );
+    assert!(message.starts_with(&format!("{}: ", path.display())), "{message}");
     assert!(!message.contains('\n'), "{message}");
     message
 }
@@ -51,21 +48,12 @@ fn npy_message(bytes: &[u8]) -> String {
 fn npy_float_types_and_versions_are_read() {
     let folder = Folder::new();
     let values = [1.5_f32, -2.0, 0.25, 1024.0, 0.0, -0.5];
-    let f64s: Vec<u8> = values
-        .iter()
-        .flat_map(|&v| f64::from(v).to_le_bytes())
-        .collect();
+    let f64s: Vec<u8> = values.iter().flat_map(|&v| f64::from(v).to_le_bytes()).collect();
     let f32s: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let f16s: Vec<u8> = values
-        .iter()
-        .flat_map(|&v| half::f16::from_f32(v).to_le_bytes())
-        .collect();
+    let f16s: Vec<u8> = values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect();
     for version in [1, 2, 3] {
         for (descr, data) in [("<f8", &f64s), ("<f4", &f32s), ("<f2", &f16s)] {
-            let path = folder.file(
-                "v.npy",
-                &npy(version, &header(descr, "False", "(2, 3)"), data),
-            );
+            let path = folder.file("v.npy", &npy(version, &header(descr, "False", "(2, 3)"), data));
             let array = read_npy(&path).unwrap();
             assert_eq!((array.rows, array.cols), (2, 3));
             assert_eq!(array.data, values);
@@ -87,10 +75,7 @@ fn npy_larger_than_one_block_is_read() {
     let folder = Folder::new();
     let values: Vec<f32> = (0..50_000).map(|value| value as f32).collect();
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let path = folder.file(
-        "l.npy",
-        &npy(1, &header("<f4", "False", "(500, 100)"), &bytes),
-    );
+    let path = folder.file("l.npy", &npy(1, &header("<f4", "False", "(500, 100)"), &bytes));
     assert_eq!(read_npy(path).unwrap().data, values);
 }
 
@@ -102,38 +87,13 @@ fn npy_of_other_kinds_is_refused() {
         ("|O", "False", "(2, 2)", "Python objects"),
         ("<i4", "False", "(2, 2)", "element type \"<i4\""),
         ("<f4", "True", "(2, 2)", "Fortran order"),
-        (
-            "<f4",
-            "False",
-            "(4,)",
-            "expected two dimensions, the shape is [4]",
-        ),
-        (
-            "<f4",
-            "False",
-            "()",
-            "expected two dimensions, the shape is []",
-        ),
+        ("<f4", "False", "(4,)", "expected two dimensions, the shape is [4]"),
+        ("<f4", "False", "()", "expected two dimensions, the shape is []"),
         ("<f4", "False", "(1, 2, 2)", "expected two dimensions"),
-        (
-            "<f4",
-            "False",
-            "(2, -2)",
-            "\"-2\" in the shape is not a size",
-        ),
+        ("<f4", "False", "(2, -2)", "\"-2\" in the shape is not a size"),
         ("<f4", "Maybe", "(2, 2)", "neither True nor False"),
-        (
-            "<f4",
-            "False",
-            "(2, 3)",
-            "2 x 3 values of 4 bytes, but 16 bytes follow",
-        ),
-        (
-            "<f4",
-            "False",
-            "(1, 2)",
-            "1 x 2 values of 4 bytes, but 16 bytes follow",
-        ),
+        ("<f4", "False", "(2, 3)", "2 x 3 values of 4 bytes, but 16 bytes follow"),
+        ("<f4", "False", "(1, 2)", "1 x 2 values of 4 bytes, but 16 bytes follow"),
     ] {
         let message = npy_message(&npy(1, &header(descr, order, shape), &data));
         assert!(message.contains(expected), "{message}");
@@ -153,14 +113,7 @@ fn npy_damaged_header_is_refused_without_allocation() {
     assert!(npy_message(b"\x93NUMPY\x02\0\xff\xff\xff\xff").contains("claims 4294967295 bytes"));
     assert!(npy_message(b"PK\x03\x04zipped!").contains("not an NPY file"));
     assert!(npy_message(b"\x93NUMPY\x09\0\0\0").contains("version 9"));
-    for text in [
-        "",
-        "{",
-        "{'descr': '<f4'}",
-        "{'descr' '<f4'}",
-        "[]",
-        "{'shape': (1, 2",
-    ] {
+    for text in ["", "{", "{'descr': '<f4'}", "{'descr' '<f4'}", "[]", "{'shape': (1, 2"] {
         npy_message(&npy(1, text, &[]));
     }
 }
@@ -168,10 +121,7 @@ fn npy_damaged_header_is_refused_without_allocation() {
 #[test]
 fn npy_missing_file_is_named() {
     let message = read_npy("no/such.npy").unwrap_err().to_string();
-    assert!(
-        message.starts_with("cannot read no/such.npy: "),
-        "{message}"
-    );
+    assert!(message.starts_with("cannot read no/such.npy: "), "{message}");
 }
 
 fn safetensors(tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
@@ -182,38 +132,23 @@ fn safetensors(tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
 }
 
 fn f32_bytes(values: &[f32]) -> Vec<u8> {
-    values
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect()
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 #[test]
 fn safetensors_float_types_are_read() {
     let folder = Folder::new();
     let values = [1.5_f32, -2.0];
-    let bf16 = values
-        .iter()
-        .flat_map(|&v| half::bf16::from_f32(v).to_le_bytes())
-        .collect();
-    let f16 = values
-        .iter()
-        .flat_map(|&v| half::f16::from_f32(v).to_le_bytes())
-        .collect();
-    let f64s = values
-        .iter()
-        .flat_map(|&v| f64::from(v).to_le_bytes())
-        .collect();
+    let bf16 = values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect();
+    let f16 = values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect();
+    let f64s = values.iter().flat_map(|&v| f64::from(v).to_le_bytes()).collect();
     for (dtype, data) in [
         (Dtype::F32, f32_bytes(&values)),
         (Dtype::BF16, bf16),
         (Dtype::F16, f16),
         (Dtype::F64, f64s),
     ] {
-        let path = folder.file(
-            "x.safetensors",
-            &safetensors(&[("x", dtype, vec![1, 2], data)]),
-        );
+        let path = folder.file("x.safetensors", &safetensors(&[("x", dtype, vec![1, 2], data)]));
         let features = read_safetensors_features(&path, None).unwrap();
         assert_eq!(features.array.data, values);
         assert_eq!((features.array.rows, features.array.cols), (1, 2));
@@ -230,52 +165,22 @@ fn safetensors_tensor_is_chosen_by_name_or_alone() {
         ("cu", Dtype::I64, vec![1], vec![0; 8]),
     ]);
     let path = folder.file("m.safetensors", &bytes);
-    assert_eq!(
-        read_safetensors_features(&path, Some("b"))
-            .unwrap()
-            .array
-            .data,
-        [2.0]
-    );
-    let message = read_safetensors_features(&path, None)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.ends_with("several 2-D tensors, name one of: a, b, cu"),
-        "{message}"
-    );
-    let message = read_safetensors_features(&path, Some("z"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.ends_with("no tensor \"z\", the file has: a, b, cu"),
-        "{message}"
-    );
-    let message = read_safetensors_features(&path, Some("cu"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.contains("tensor \"cu\": expected two dimensions"),
-        "{message}"
-    );
+    assert_eq!(read_safetensors_features(&path, Some("b")).unwrap().array.data, [2.0]);
+    let message = read_safetensors_features(&path, None).unwrap_err().to_string();
+    assert!(message.ends_with("several 2-D tensors, name one of: a, b, cu"), "{message}");
+    let message = read_safetensors_features(&path, Some("z")).unwrap_err().to_string();
+    assert!(message.ends_with("no tensor \"z\", the file has: a, b, cu"), "{message}");
+    let message = read_safetensors_features(&path, Some("cu")).unwrap_err().to_string();
+    assert!(message.contains("tensor \"cu\": expected two dimensions"), "{message}");
 }
 
 #[test]
 fn safetensors_damaged_is_refused() {
     let folder = Folder::new();
-    for bytes in [
-        &b""[..],
-        b"\xff\xff\xff\xff\xff\xff\xff\x7f{}",
-        b"\x02\0\0\0\0\0\0\0[]",
-    ] {
+    for bytes in [&b""[..], b"\xff\xff\xff\xff\xff\xff\xff\x7f{}", b"\x02\0\0\0\0\0\0\0[]"] {
         let path = folder.file("d.safetensors", bytes);
-        let message = read_safetensors_features(&path, None)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.starts_with(&format!("{}: ", path.display())),
-            "{message}"
-        );
+        let message = read_safetensors_features(&path, None).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("{}: ", path.display())), "{message}");
     }
 }
 
@@ -286,17 +191,11 @@ fn features_ids_that_do_not_match_rows_are_refused() {
     assert_eq!(read_features(&path, None).unwrap().ids, None);
     let ids = folder.file("f.ids.txt", b"a\n");
     let message = read_features(&path, None).unwrap_err().to_string();
-    assert_eq!(
-        message,
-        format!("{}: 1 ids for 2 rows of features", ids.display())
-    );
+    assert_eq!(message, format!("{}: 1 ids for 2 rows of features", ids.display()));
     fs::write(&ids, "a\nb\n").unwrap();
     assert_eq!(read_features(&path, None).unwrap().ids.unwrap(), ["a", "b"]);
     let message = read_features("f.csv", None).unwrap_err().to_string();
-    assert_eq!(
-        message,
-        "f.csv: features are read from .npy or .safetensors files"
-    );
+    assert_eq!(message, "f.csv: features are read from .npy or .safetensors files");
 }
 
 proptest! {

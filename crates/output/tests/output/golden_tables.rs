@@ -13,23 +13,14 @@ fn rewritten(path: &Path) -> String {
     let mut table = PredictionTable::new(Vec::new()).unwrap();
     for line in text.lines().skip(1) {
         let cells: Vec<&str> = line.split('\t').collect();
-        table
-            .push(
-                cells[0],
-                cells[2].parse().unwrap(),
-                cells[3].parse().unwrap(),
-            )
-            .unwrap();
+        table.push(cells[0], cells[2].parse().unwrap(), cells[3].parse().unwrap()).unwrap();
     }
     String::from_utf8(table.into_inner()).unwrap()
 }
 
 fn consensus_of(path: &Path) -> String {
     let mut text = Vec::new();
-    Consensus::from_table(path)
-        .unwrap()
-        .write(&mut text)
-        .unwrap();
+    Consensus::from_table(path).unwrap().write(&mut text).unwrap();
     String::from_utf8(text).unwrap()
 }
 
@@ -38,21 +29,10 @@ fn check_folder(folder: &Path, decisions: bool) {
     let table = folder.join(TABLE);
     let expected = fs::read_to_string(&table).unwrap();
     assert_eq!(rewritten(&table), expected, "{}", table.display());
-    let read = PredictionReader::open(&table)
-        .unwrap()
-        .collect::<Result<Vec<_>, _>>()
-        .unwrap();
-    assert_eq!(
-        read.len(),
-        expected.lines().count() - 1,
-        "{}",
-        table.display()
-    );
+    let read = PredictionReader::open(&table).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+    assert_eq!(read.len(), expected.lines().count() - 1, "{}", table.display());
     for (row, line) in read.iter().zip(expected.lines().skip(1)) {
-        assert!(
-            line.starts_with(&format!("{}\t{}\t", row.id, row.prediction)),
-            "{line}"
-        );
+        assert!(line.starts_with(&format!("{}\t{}\t", row.id, row.prediction)), "{line}");
     }
     if decisions {
         let expected = fs::read_to_string(folder.join(DECISIONS)).unwrap();

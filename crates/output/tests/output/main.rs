@@ -1,9 +1,6 @@
 //! Tests of the output crate through its public interface, in one binary so that the
 //! Arrow and Parquet libraries are linked once.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a failed step of a test is a failed test"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
 mod atomic_files;
 mod contigs;

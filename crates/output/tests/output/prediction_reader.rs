@@ -25,10 +25,7 @@ fn reader_both_number_texts_are_read() {
     assert_eq!(rows[0].prediction, Prediction::Virus);
     assert_eq!(rows[0].score2, 0.8789939);
     assert_eq!(rows[1].id, "b_chunk_1R3");
-    assert_eq!(
-        (rows[1].score1, rows[1].score2),
-        (0.12100530415773392, 1e-4)
-    );
+    assert_eq!((rows[1].score1, rows[1].score2), (0.12100530415773392, 1e-4));
 }
 
 #[test]
@@ -36,12 +33,7 @@ fn reader_crlf_bom_blank_lines_and_no_final_newline_are_accepted() {
     let text = body("a_1F1\tvirus\t0.2\t0.8\n\nb_1F1\tothers\tnan\tnan");
     let plain = read(&text).unwrap();
     let mut windows = b"\xef\xbb\xbf".to_vec();
-    windows.extend(
-        String::from_utf8(text)
-            .unwrap()
-            .replace('\n', "\r\n")
-            .into_bytes(),
-    );
+    windows.extend(String::from_utf8(text).unwrap().replace('\n', "\r\n").into_bytes());
     let windows = read(&windows).unwrap();
     assert_eq!(plain.len(), 2);
     assert_eq!(plain[0], windows[0]);
@@ -57,10 +49,7 @@ fn reader_header_only_has_no_rows() {
 
 #[test]
 fn reader_quotes_in_ids_are_plain_text() {
-    let rows = read(&body(
-        "\"a\"_1F1\tvirus\t0.2\t0.8\nb\"_1F1\tvirus\t0.2\t0.8\n",
-    ))
-    .unwrap();
+    let rows = read(&body("\"a\"_1F1\tvirus\t0.2\t0.8\nb\"_1F1\tvirus\t0.2\t0.8\n")).unwrap();
     assert_eq!(rows[0].id, "\"a\"_1F1");
     assert_eq!(rows[1].id, "b\"_1F1");
 }
@@ -78,41 +67,20 @@ fn reader_wrong_header_is_named() {
 fn reader_bad_rows_are_named_by_line() {
     let good = "a_1F1\tvirus\t0.2\t0.8\n";
     for (row, expected) in [
-        (
-            "a\tvirus\t0.2",
-            "line 3: expected 4 tab-separated columns, found 3",
-        ),
-        (
-            "a_1F1\tvirus\t0.2\t0.8\t",
-            "line 3: expected 4 tab-separated columns, found 5",
-        ),
-        (
-            "a_1F1\tvirus\t0,2\t0.8",
-            "line 3: score1 is \"0,2\", expected a number",
-        ),
-        (
-            "a_1F1\tvirus\t0.2\t",
-            "line 3: score2 is \"\", expected a number",
-        ),
+        ("a\tvirus\t0.2", "line 3: expected 4 tab-separated columns, found 3"),
+        ("a_1F1\tvirus\t0.2\t0.8\t", "line 3: expected 4 tab-separated columns, found 5"),
+        ("a_1F1\tvirus\t0,2\t0.8", "line 3: score1 is \"0,2\", expected a number"),
+        ("a_1F1\tvirus\t0.2\t", "line 3: score2 is \"\", expected a number"),
         ("a_1F1\tphage\t0.2\t0.8", "line 3: Prediction is \"phage\""),
-        (
-            "1\tvirus\t0.2\t0.8",
-            "line 3: frame id \"1\" is shorter than two characters",
-        ),
-        (
-            "é\tvirus\t0.2\t0.8",
-            "line 3: frame id \"é\" is shorter than two characters",
-        ),
+        ("1\tvirus\t0.2\t0.8", "line 3: frame id \"1\" is shorter than two characters"),
+        ("é\tvirus\t0.2\t0.8", "line 3: frame id \"é\" is shorter than two characters"),
     ] {
         let message = message(&body(&format!("{good}{row}\n")));
         assert!(message.contains(expected), "{message}");
     }
     let mut text = body(good);
     text.extend(b"ab\xffF1\tvirus\t0.2\t0.8\n");
-    assert_eq!(
-        message(&text),
-        "in/table.txt line 3: not UTF-8 text (byte 2 of the line)"
-    );
+    assert_eq!(message(&text), "in/table.txt line 3: not UTF-8 text (byte 2 of the line)");
 }
 
 #[test]
@@ -136,11 +104,6 @@ fn reader_line_without_end_is_refused_before_it_fills_memory() {
 
 #[test]
 fn consensus_missing_table_is_named() {
-    let message = Consensus::from_table("no/such/table.txt")
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.starts_with("cannot read no/such/table.txt: "),
-        "{message}"
-    );
+    let message = Consensus::from_table("no/such/table.txt").unwrap_err().to_string();
+    assert!(message.starts_with("cannot read no/such/table.txt: "), "{message}");
 }

@@ -16,10 +16,7 @@ fn summary() -> Summary {
     settings.insert("chunk_length_nt".to_owned(), json!(500));
     Summary {
         schema_version: SCHEMA_VERSION,
-        tool: Tool {
-            name: "virnucpro".to_owned(),
-            version: "0.1.0".to_owned(),
-        },
+        tool: Tool { name: "virnucpro".to_owned(), version: "0.1.0".to_owned() },
         settings,
         model: ModelSummary {
             name: "mini".to_owned(),
@@ -43,18 +40,11 @@ fn summary() -> Summary {
         }],
         counts: Counts {
             records: 6,
-            letters: LetterCounts {
-                acgt: 90,
-                n: 9,
-                ..LetterCounts::default()
-            },
+            letters: LetterCounts { acgt: 90, n: 9, ..LetterCounts::default() },
             contigs,
             ..Counts::default()
         },
-        timings: vec![StageTiming {
-            stage: "read".to_owned(),
-            elapsed_ms: 1.25,
-        }],
+        timings: vec![StageTiming { stage: "read".to_owned(), elapsed_ms: 1.25 }],
     }
 }
 
@@ -97,14 +87,7 @@ fn summary_comes_back_from_json() {
 #[test]
 fn summary_schema_version_1_names_are_stable() {
     let value = serde_json::to_value(summary()).unwrap();
-    let names = |value: &Value| {
-        value
-            .as_object()
-            .unwrap()
-            .keys()
-            .cloned()
-            .collect::<Vec<_>>()
-    };
+    let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let sorted = |text: &str| {
         let mut names: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
         names.sort();
@@ -125,32 +108,18 @@ fn summary_schema_version_1_names_are_stable() {
              viral_chunks contigs"
         )
     );
-    assert_eq!(
-        names(&value["counts"]["letters"]),
-        sorted("acgt n iupac other lower")
-    );
+    assert_eq!(names(&value["counts"]["letters"]), sorted("acgt n iupac other lower"));
     assert_eq!(value["counts"]["contigs"]["unreadable"], 2);
     assert_eq!(value["model"]["parts"][0]["sha256"], "ab".repeat(32));
     assert_eq!(value["settings"]["chunk_length_nt"], 500);
-    assert_eq!(
-        value["timings"][0],
-        json!({"stage": "read", "elapsed_ms": 1.25})
-    );
+    assert_eq!(value["timings"][0], json!({"stage": "read", "elapsed_ms": 1.25}));
 }
 
 #[test]
 fn summary_verdicts_add_up() {
     let contigs = summary().counts.contigs;
     assert_eq!(contigs.total(), 6);
-    assert_eq!(
-        (
-            contigs.viral,
-            contigs.nonviral,
-            contigs.too_short,
-            contigs.empty
-        ),
-        (1, 1, 1, 1)
-    );
+    assert_eq!((contigs.viral, contigs.nonviral, contigs.too_short, contigs.empty), (1, 1, 1, 1));
 }
 
 fn fasta(header: &[u8], sequence: &[u8]) -> String {
@@ -162,10 +131,7 @@ fn fasta(header: &[u8], sequence: &[u8]) -> String {
 #[test]
 fn fasta_sequence_is_wrapped_at_sixty_letters() {
     let line = "A".repeat(60);
-    assert_eq!(
-        fasta(b"id and words", &[b'A'; 121]),
-        format!(">id and words\n{line}\n{line}\nA\n")
-    );
+    assert_eq!(fasta(b"id and words", &[b'A'; 121]), format!(">id and words\n{line}\n{line}\nA\n"));
     assert_eq!(fasta(b"x", &[b'A'; 60]), format!(">x\n{line}\n"));
 }
 

@@ -9,18 +9,8 @@ fn golden_f32_text() {
     for line in table.lines().skip(1) {
         let cells: Vec<&str> = line.split('\t').collect();
         let value = f32::from_bits(u32::from_str_radix(cells[0], 16).unwrap());
-        assert_eq!(
-            score_text(value).to_string(),
-            cells[1],
-            "table text of {}",
-            cells[0]
-        );
-        assert_eq!(
-            python_float_text(value.into()).to_string(),
-            cells[2],
-            "of {}",
-            cells[0]
-        );
+        assert_eq!(score_text(value).to_string(), cells[1], "table text of {}", cells[0]);
+        assert_eq!(python_float_text(value.into()).to_string(), cells[2], "of {}", cells[0]);
         rows += 1;
     }
     assert_eq!(rows, 1712);
@@ -34,20 +24,11 @@ fn score_text_below_exact_limit_has_exponent() {
     assert_eq!(score_text(nearest).to_string(), "1e-04");
     assert_eq!(score_text(nearest.next_up()).to_string(), "0.000100000005");
     assert_eq!(score_text(1e16).to_string(), "1e+16");
-    assert_eq!(
-        score_text(1e16_f32.next_down()).to_string(),
-        "9999999000000000.0"
-    );
+    assert_eq!(score_text(1e16_f32.next_down()).to_string(), "9999999000000000.0");
     assert_eq!(python_float_text(1e-4).to_string(), "0.0001");
-    assert_eq!(
-        python_float_text(1e-4_f64.next_down()).to_string(),
-        "9.999999999999999e-05"
-    );
+    assert_eq!(python_float_text(1e-4_f64.next_down()).to_string(), "9.999999999999999e-05");
     assert_eq!(python_float_text(1e16).to_string(), "1e+16");
-    assert_eq!(
-        python_float_text(1e16_f64.next_down()).to_string(),
-        "9999999999999998.0"
-    );
+    assert_eq!(python_float_text(1e16_f64.next_down()).to_string(), "9999999999999998.0");
 }
 
 #[test]
@@ -64,14 +45,8 @@ fn score_text_tie_takes_even_digit() {
 #[test]
 fn score_text_power_of_two_stays_in_its_interval() {
     // The nearest text of eight digits, 1.2621774e-29, belongs to the f32 below.
-    assert_eq!(
-        score_text(f32::from_bits(0x0f80_0000)).to_string(),
-        "1.2621775e-29"
-    );
-    assert_eq!(
-        python_float_text(2_f64.powi(-1017)).to_string(),
-        "7.120236347223045e-307"
-    );
+    assert_eq!(score_text(f32::from_bits(0x0f80_0000)).to_string(), "1.2621775e-29");
+    assert_eq!(python_float_text(2_f64.powi(-1017)).to_string(), "7.120236347223045e-307");
 }
 
 #[test]
@@ -80,10 +55,7 @@ fn score_text_special_values_follow_python() {
     assert_eq!(score_text(-f32::NAN).to_string(), "nan");
     assert_eq!(score_text(f32::NEG_INFINITY).to_string(), "-inf");
     assert_eq!(python_float_text(5e-324).to_string(), "5e-324");
-    assert_eq!(
-        python_float_text(-1.7976931348623157e308).to_string(),
-        "-1.7976931348623157e+308"
-    );
+    assert_eq!(python_float_text(-1.7976931348623157e308).to_string(), "-1.7976931348623157e+308");
 }
 
 fn is_python_number(text: &str) -> bool {

@@ -74,11 +74,9 @@ impl Decoder {
             Compression::Plain => Self::Plain(raw),
             Compression::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(raw))),
             Compression::Zstd => Self::Zstd(Box::new(ZstdReader::new(raw))),
-            Compression::Xz => Self::Xz(Box::new(XzReader::new_mem_limit(
-                raw,
-                true,
-                XZ_MEMORY_LIMIT_KIB,
-            ))),
+            Compression::Xz => {
+                Self::Xz(Box::new(XzReader::new_mem_limit(raw, true, XZ_MEMORY_LIMIT_KIB)))
+            }
         }
     }
 
@@ -93,10 +91,7 @@ impl Decoder {
         if raw.fill_buf()?.is_empty() {
             return Ok(());
         }
-        Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "other data behind the last stream",
-        ))
+        Err(io::Error::new(io::ErrorKind::InvalidData, "other data behind the last stream"))
     }
 }
 

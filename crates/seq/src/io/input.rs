@@ -56,18 +56,13 @@ impl Input {
         let file = File::open(path).map_err(|source| self.cannot_open(source))?;
         let metadata = file.metadata().map_err(|source| self.cannot_open(source))?;
         if metadata.is_dir() {
-            return Err(SeqError::Directory {
-                path: path.to_owned(),
-            });
+            return Err(SeqError::Directory { path: path.to_owned() });
         }
         Ok(file)
     }
 
     fn cannot_open(&self, source: std::io::Error) -> SeqError {
-        SeqError::Open {
-            path: self.path().to_owned(),
-            source,
-        }
+        SeqError::Open { path: self.path().to_owned(), source }
     }
 }
 
@@ -75,11 +70,7 @@ impl<S: AsRef<OsStr> + ?Sized> From<&S> for Input {
     /// `-` is standard input, everything else a path.
     fn from(argument: &S) -> Self {
         let argument = argument.as_ref();
-        if argument == "-" {
-            Self::Stdin
-        } else {
-            Self::Path(argument.into())
-        }
+        if argument == "-" { Self::Stdin } else { Self::Path(argument.into()) }
     }
 }
 

@@ -26,11 +26,7 @@ impl LineEnds {
         while read < block.len() {
             block[write] = b'\n';
             write += 1;
-            read += if block.get(read + 1) == Some(&b'\n') {
-                2
-            } else {
-                1
-            };
+            read += if block.get(read + 1) == Some(&b'\n') { 2 } else { 1 };
             let rest = memchr::memchr(b'\r', &block[read.min(block.len())..]);
             let line_end = rest.map_or(block.len(), |length| read + length);
             block.copy_within(read.min(line_end)..line_end, write);
@@ -59,10 +55,7 @@ mod tests {
 
     #[test]
     fn line_ends_every_kind_becomes_newline() {
-        assert_eq!(
-            unify_in_blocks(b"a\r\nb\rc\n\r\r\n\rd\r", 99),
-            b"a\nb\nc\n\n\n\nd\n"
-        );
+        assert_eq!(unify_in_blocks(b"a\r\nb\rc\n\r\r\n\rd\r", 99), b"a\nb\nc\n\n\n\nd\n");
     }
 
     proptest! {

@@ -41,17 +41,10 @@ pub(crate) fn find_first_record(blocks: &mut Blocks) -> Result<Opening, SeqError
         }
         is_first_block = opening.block.is_empty();
         let found = opening.scan(&mut line, position);
-        let text_end = if found {
-            opening.block.len()
-        } else {
-            opening.start
-        };
+        let text_end = if found { opening.block.len() } else { opening.start };
         if let Some(nul) = memchr::memchr(0, &opening.block[..text_end]) {
             let byte_offset = passed_bytes + nul as u64;
-            return Err(SeqError::Binary {
-                path: blocks.path().clone(),
-                byte_offset,
-            });
+            return Err(SeqError::Binary { path: blocks.path().clone(), byte_offset });
         }
         if found {
             return Ok(opening);
@@ -61,10 +54,7 @@ pub(crate) fn find_first_record(blocks: &mut Blocks) -> Result<Opening, SeqError
     opening.end_line(&mut line);
     if opening.dropped_text_lines > 0 {
         let lines = opening.dropped_lines;
-        return Err(SeqError::NoRecord {
-            path: blocks.path().clone(),
-            lines,
-        });
+        return Err(SeqError::NoRecord { path: blocks.path().clone(), lines });
     }
     opening.block.clear();
     opening.start = 0;

@@ -32,13 +32,7 @@ impl RawProgress {
     /// SHA-256 in lower-case hex and number of all bytes read so far.
     pub(crate) fn digest(&self) -> (String, u64) {
         let hash = self.hash.lock().unwrap_or_else(PoisonError::into_inner);
-        let hex = hash
-            .0
-            .clone()
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hex = hash.0.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         (hex, hash.1)
     }
 }
@@ -56,16 +50,7 @@ impl RawReader {
     pub(crate) fn new(inner: Box<dyn Read + Send>) -> (Self, Arc<RawProgress>) {
         let progress = Arc::<RawProgress>::default();
         let buffer = vec![0; BUFFER_BYTES].into_boxed_slice();
-        (
-            Self {
-                inner,
-                buffer,
-                start: 0,
-                end: 0,
-                progress: progress.clone(),
-            },
-            progress,
-        )
+        (Self { inner, buffer, start: 0, end: 0, progress: progress.clone() }, progress)
     }
 
     /// At least `wanted` bytes of look-ahead, fewer only at the end of the input.
@@ -85,11 +70,8 @@ impl RawReader {
             match self.inner.read(&mut self.buffer[self.end..]) {
                 Ok(count) => {
                     let new = &self.buffer[self.end..self.end + count];
-                    let mut hash = self
-                        .progress
-                        .hash
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner);
+                    let mut hash =
+                        self.progress.hash.lock().unwrap_or_else(PoisonError::into_inner);
                     hash.0.update(new);
                     hash.1 += count as u64;
                     self.end += count;
@@ -116,9 +98,7 @@ impl BufRead for RawReader {
 
     fn consume(&mut self, count: usize) {
         self.start += count;
-        self.progress
-            .taken_bytes
-            .fetch_add(count as u64, Ordering::Relaxed);
+        self.progress.taken_bytes.fetch_add(count as u64, Ordering::Relaxed);
     }
 }
 
@@ -146,9 +126,6 @@ mod tests {
         assert_eq!((progress.taken_bytes(), &two), (2, b"ab"));
         let (hex, bytes) = progress.digest();
         assert_eq!(bytes, 3);
-        assert_eq!(
-            hex,
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 }

@@ -36,23 +36,13 @@ impl Source {
         let head = match reader.peek(6) {
             Ok(head) => head,
             Err(source) => {
-                return Err(SeqError::Read {
-                    path,
-                    byte_offset: 0,
-                    whole_records: 0,
-                    source,
-                });
+                return Err(SeqError::Read { path, byte_offset: 0, whole_records: 0, source });
             }
         };
         match Compression::sniff(head) {
             Ok(compression) => {
                 let decoder = Decoder::new(reader, compression);
-                Ok(Self {
-                    path,
-                    decoder,
-                    compression,
-                    progress,
-                })
+                Ok(Self { path, decoder, compression, progress })
             }
             Err(what) => Err(SeqError::UnsupportedContainer { path, what }),
         }
@@ -85,21 +75,10 @@ impl Source {
         let path = self.path.clone();
         let byte_offset = self.progress.taken_bytes();
         if self.compression == Compression::Plain || self.progress.failed() {
-            return SeqError::Read {
-                path,
-                byte_offset,
-                whole_records: 0,
-                source,
-            };
+            return SeqError::Read { path, byte_offset, whole_records: 0, source };
         }
         let compression = self.compression;
-        SeqError::Decompress {
-            path,
-            compression,
-            byte_offset,
-            whole_records: 0,
-            source,
-        }
+        SeqError::Decompress { path, compression, byte_offset, whole_records: 0, source }
     }
 
     /// Sends everything, in order; an error or the digest comes last.
@@ -154,13 +133,7 @@ impl Blocks {
                 let _ = block_sender.send(Message::Failed(failure));
             }
         })?;
-        Ok(Self {
-            path,
-            messages: Some(messages),
-            spare,
-            thread: Some(thread),
-            digest: None,
-        })
+        Ok(Self { path, messages: Some(messages), spare, thread: Some(thread), digest: None })
     }
 
     pub(crate) fn path(&self) -> &PathBuf {
@@ -190,10 +163,7 @@ impl Blocks {
             Err(_) => {
                 self.messages = None;
                 let what = self.path.display().to_string();
-                Err(SeqError::Panicked {
-                    what,
-                    message: "the reading thread is gone".into(),
-                })
+                Err(SeqError::Panicked { what, message: "the reading thread is gone".into() })
             }
         }
     }

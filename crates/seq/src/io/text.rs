@@ -27,29 +27,17 @@ struct State {
 impl Interruption {
     /// Whether the text was cut short by a failure.
     pub(crate) fn is_failed(&self) -> bool {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .failure
-            .is_some()
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).failure.is_some()
     }
 
     /// The failure, once.
     pub(crate) fn take_failure(&self) -> Option<SeqError> {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .failure
-            .take()
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).failure.take()
     }
 
     /// SHA-256 (hex) and number of stored bytes after a complete read, once.
     pub(crate) fn take_digest(&self) -> Option<(String, u64)> {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .digest
-            .take()
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).digest.take()
     }
 }
 
@@ -105,15 +93,8 @@ impl TextReader {
             return true;
         }
         let digest = blocks.digest().cloned();
-        let mut state = self
-            .interruption
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *state = State {
-            failure: outcome.err(),
-            digest,
-        };
+        let mut state = self.interruption.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = State { failure: outcome.err(), digest };
         self.blocks = None;
         false
     }

@@ -18,11 +18,7 @@ pub(crate) struct ZstdReader<R> {
 
 impl<R: BufRead> ZstdReader<R> {
     pub(crate) fn new(source: R) -> Self {
-        Self {
-            source,
-            decoder: FrameDecoder::new(),
-            in_frame: false,
-        }
+        Self { source, decoder: FrameDecoder::new(), in_frame: false }
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut R {
@@ -49,21 +45,14 @@ impl<R: BufRead> ZstdReader<R> {
 
     fn skip(&mut self, length_bytes: u64) -> io::Result<()> {
         let skipped = io::copy(&mut (&mut self.source).take(length_bytes), &mut io::sink())?;
-        if skipped == length_bytes {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
-        }
+        if skipped == length_bytes { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     fn end_frame(&mut self) -> io::Result<()> {
         self.in_frame = false;
         let stored = self.decoder.get_checksum_from_data();
         if stored.is_some() && stored != self.decoder.get_calculated_checksum() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "frame checksum is wrong",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "frame checksum is wrong"));
         }
         Ok(())
     }
@@ -84,9 +73,7 @@ impl<R: BufRead> Read for ZstdReader<R> {
             }
             while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
                 let batch = BlockDecodingStrategy::UptoBytes(BATCH_BYTES);
-                self.decoder
-                    .decode_blocks(&mut self.source, batch)
-                    .map_err(invalid)?;
+                self.decoder.decode_blocks(&mut self.source, batch).map_err(invalid)?;
             }
             let count = self.decoder.read(target)?;
             if count > 0 {

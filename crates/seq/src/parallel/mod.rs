@@ -33,9 +33,7 @@ where
     R: Iterator<Item = Result<Record, SeqError>> + Send + 'static,
 {
     let plan = Plan::new(records, chunk_length_nt);
-    Ok(TranslatedUnits {
-        units: Ordered::start(plan, unit::translate_part, threads)?,
-    })
+    Ok(TranslatedUnits { units: Ordered::start(plan, unit::translate_part, threads)? })
 }
 
 /// Iterator of [`translate_records`].

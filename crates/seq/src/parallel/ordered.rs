@@ -62,15 +62,13 @@ impl<S, U> Ordered<S, U> {
         };
         // The source comes first: it takes the job queue's only sender along, so that leaving
         // early because a worker could not be started still ends those that were.
-        let source = spawn_named("records".into(), move || {
-            run_source(source, &ticket_sender, &job_sender)
-        });
+        let source =
+            spawn_named("records".into(), move || run_source(source, &ticket_sender, &job_sender));
         ordered.source = Some(source?);
         for number in 0..threads.get() {
             let (jobs, work) = (jobs.clone(), work.clone());
-            let worker = spawn_named(format!("translate {number}"), move || {
-                run_worker(&jobs, &work)
-            })?;
+            let worker =
+                spawn_named(format!("translate {number}"), move || run_worker(&jobs, &work))?;
             ordered.workers.push(worker);
         }
         Ok(ordered)
@@ -86,10 +84,7 @@ impl<S, U> Ordered<S, U> {
         // queue, and so the workers end.
         self.tickets = None;
         self.ready.clear();
-        let source = self
-            .source
-            .take()
-            .and_then(|thread| thread.join().ok().flatten());
+        let source = self.source.take().and_then(|thread| thread.join().ok().flatten());
         for worker in self.workers.drain(..) {
             // A worker's panics are caught and delivered as results.
             let _ = worker.join();
@@ -239,10 +234,7 @@ mod tests {
         let before: Vec<_> = ordered.by_ref().take(40).map(Result::unwrap).collect();
         assert_eq!(before, (0..40).collect::<Vec<_>>());
         let error = ordered.next().unwrap().unwrap_err().to_string();
-        assert!(
-            error.contains("40") && error.contains("item forty"),
-            "{error}"
-        );
+        assert!(error.contains("40") && error.contains("item forty"), "{error}");
         assert!(ordered.next().is_none());
     }
 }

@@ -31,13 +31,7 @@ pub(super) struct Plan<R> {
 
 impl<R> Plan<R> {
     pub(super) fn new(records: R, chunk_length_nt: NonZeroUsize) -> Self {
-        Self {
-            records,
-            chunk_length_nt,
-            rest: None,
-            failure: None,
-            is_done: false,
-        }
+        Self { records, chunk_length_nt, rest: None, failure: None, is_done: false }
     }
 
     pub(super) fn into_records(self) -> R {
@@ -58,11 +52,7 @@ impl<R: Iterator<Item = Result<Record, SeqError>>> Plan<R> {
             Some(Ok(record)) => {
                 let layout = chunks(record.seq.len(), self.chunk_length_nt);
                 let chunks = 0..layout.count_all();
-                Some(Part {
-                    record: Arc::new(record),
-                    layout,
-                    chunks,
-                })
+                Some(Part { record: Arc::new(record), layout, chunks })
             }
             outcome => {
                 self.is_done = true;
@@ -77,14 +67,8 @@ impl<R: Iterator<Item = Result<Record, SeqError>>> Plan<R> {
         let fitting = (room_nt / self.chunk_length_nt).max(1);
         if part.chunks.len() > fitting {
             let border = part.chunks.start + fitting;
-            let rest = Range {
-                start: border,
-                end: part.chunks.end,
-            };
-            self.rest = Some(Part {
-                chunks: rest,
-                ..part.clone()
-            });
+            let rest = Range { start: border, end: part.chunks.end };
+            self.rest = Some(Part { chunks: rest, ..part.clone() });
             part.chunks.end = border;
         }
         part
@@ -115,10 +99,6 @@ impl<R: Iterator<Item = Result<Record, SeqError>>> Iterator for Plan<R> {
 /// Letters (nt) from the first to the last chunk of `chunks`.
 fn letters_nt(layout: &Chunks, chunks: &Range<usize>) -> usize {
     let start = layout.get(chunks.start).map_or(0, |range| range.start);
-    let end = chunks
-        .end
-        .checked_sub(1)
-        .and_then(|last| layout.get(last))
-        .map_or(0, |r| r.end);
+    let end = chunks.end.checked_sub(1).and_then(|last| layout.get(last)).map_or(0, |r| r.end);
     end.saturating_sub(start)
 }

@@ -21,12 +21,7 @@ pub(super) struct Part {
 impl std::fmt::Display for Part {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Record { index, id, .. } = &*self.record;
-        write!(
-            f,
-            "record {} ({id:?}), chunks from {}",
-            index + 1,
-            self.chunks.start + 1
-        )
+        write!(f, "record {} ({id:?}), chunks from {}", index + 1, self.chunks.start + 1)
     }
 }
 
@@ -73,25 +68,13 @@ pub struct TranslatedChunk {
 
 /// Translates the chunks of a part.
 pub(super) fn translate_part(part: &Part) -> TranslatedUnit {
-    let Part {
-        record,
-        layout,
-        chunks,
-    } = part;
-    let start_of = |chunk| {
-        layout
-            .get(chunk)
-            .map_or(record.seq.len(), |range| range.start)
-    };
+    let Part { record, layout, chunks } = part;
+    let start_of = |chunk| layout.get(chunk).map_or(record.seq.len(), |range| range.start);
     let letters = LetterCounts::of(&record.seq[start_of(chunks.start)..start_of(chunks.end)]);
     let translate = |index| {
         let range = layout.get(index)?;
         let frames = readable_frames(&record.seq[range.clone()]);
-        Some(TranslatedChunk {
-            index,
-            range,
-            frames,
-        })
+        Some(TranslatedChunk { index, range, frames })
     };
     TranslatedUnit {
         record: Arc::clone(record),

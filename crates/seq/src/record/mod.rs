@@ -37,14 +37,7 @@ impl Record {
         let header_was_repaired = matches!(header, std::borrow::Cow::Owned(_));
         let header = header.into_owned();
         let id = first_word(&header).to_owned();
-        Self {
-            index,
-            id,
-            header,
-            header_was_repaired,
-            seq,
-            ..Self::default()
-        }
+        Self { index, id, header, header_was_repaired, seq, ..Self::default() }
     }
 }
 
@@ -54,11 +47,7 @@ impl Record {
 /// set is Unicode's `White_Space`.
 fn first_word(header: &str) -> &str {
     let is_blank = |letter: char| letter.is_whitespace() || ('\x1c'..='\x1f').contains(&letter);
-    header
-        .trim_start_matches(is_blank)
-        .split(is_blank)
-        .next()
-        .unwrap_or_default()
+    header.trim_start_matches(is_blank).split(is_blank).next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -78,21 +67,14 @@ mod tests {
             ("a\u{200b}b", "a\u{200b}b"),
             ("a\x0bb", "a"),
         ] {
-            assert_eq!(
-                Record::new(0, header.as_bytes(), Vec::new()).id,
-                id,
-                "{header:?}"
-            );
+            assert_eq!(Record::new(0, header.as_bytes(), Vec::new()).id, id, "{header:?}");
         }
     }
 
     #[test]
     fn record_header_invalid_utf8_is_replaced_and_said() {
         let record = Record::new(0, b"x\xff y", Vec::new());
-        assert_eq!(
-            (record.id.as_str(), record.header_was_repaired),
-            ("x\u{fffd}", true)
-        );
+        assert_eq!((record.id.as_str(), record.header_was_repaired), ("x\u{fffd}", true));
         assert!(!Record::new(0, "é".as_bytes(), Vec::new()).header_was_repaired);
     }
 }

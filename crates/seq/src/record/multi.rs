@@ -21,12 +21,7 @@ impl MultiReader {
     /// # Errors
     /// [`SeqError::Open`], [`SeqError::Directory`], [`SeqError::StdinTwice`].
     pub fn open(inputs: Vec<Input>) -> Result<Self, SeqError> {
-        if inputs
-            .iter()
-            .filter(|&input| *input == Input::Stdin)
-            .count()
-            > 1
-        {
+        if inputs.iter().filter(|&input| *input == Input::Stdin).count() > 1 {
             return Err(SeqError::StdinTwice);
         }
         inputs.iter().try_for_each(Input::check)?;
@@ -67,9 +62,7 @@ impl Iterator for MultiReader {
                         return Some(Ok(record));
                     }
                     Some(Err(error)) => return self.fail(error),
-                    None => self
-                        .finished
-                        .extend(self.current.take().map(|r| r.stats().clone())),
+                    None => self.finished.extend(self.current.take().map(|r| r.stats().clone())),
                 }
             }
             let input = self.inputs.next()?;

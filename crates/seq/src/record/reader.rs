@@ -89,14 +89,7 @@ impl RecordReader {
                 }
             }
         });
-        Ok(Self {
-            parser,
-            interruption,
-            stats,
-            input: 0,
-            first_index: 0,
-            parsed_ahead: None,
-        })
+        Ok(Self { parser, interruption, stats, input: 0, first_index: 0, parsed_ahead: None })
     }
 
     /// Sets what the first record gets as [`Record::index`], and [`Record::input`] of all.
@@ -121,12 +114,7 @@ impl RecordReader {
                 if record.quality.is_some() && record.seq.iter().any(|l| b" \t".contains(l)) {
                     let line = parsed.start_line_number() + self.stats.dropped_lines + 1;
                     let problem = "blank inside the sequence line".to_owned();
-                    return Some(Err(self.fastq_error(
-                        number,
-                        Some(record.id),
-                        line,
-                        problem,
-                    )));
+                    return Some(Err(self.fastq_error(number, Some(record.id), line, problem)));
                 }
                 Some(Ok(record))
             }
@@ -150,13 +138,7 @@ impl RecordReader {
 
     fn fastq_error(&self, number: u64, id: Option<String>, line: u64, problem: String) -> SeqError {
         let path = self.stats.path.clone();
-        SeqError::Fastq {
-            path,
-            record: number + 1,
-            id,
-            line,
-            problem,
-        }
+        SeqError::Fastq { path, record: number + 1, id, line, problem }
     }
 
     /// Ends the iteration with the failure below the parser, or with `otherwise`.
@@ -202,15 +184,8 @@ impl std::iter::FusedIterator for RecordReader {}
 fn convert(parsed: &SequenceRecord<'_>) -> Record {
     let quality = parsed.qual().map(<[u8]>::to_vec);
     let raw = parsed.raw_seq();
-    let seq = if quality.is_some() {
-        raw.to_vec()
-    } else {
-        without_blanks(raw)
-    };
-    Record {
-        quality,
-        ..Record::new(0, parsed.id(), seq)
-    }
+    let seq = if quality.is_some() { raw.to_vec() } else { without_blanks(raw) };
+    Record { quality, ..Record::new(0, parsed.id(), seq) }
 }
 
 /// Joins sequence lines and removes blanks and tabs; `\r` is gone already.

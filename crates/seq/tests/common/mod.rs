@@ -9,18 +9,12 @@ use virnucpro_seq::{Record, RecordReader, SeqError, translate_records};
 
 /// The fixtures that are committed with the project.
 pub(crate) fn oracle() -> PathBuf {
-    PathBuf::from(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../testdata/oracle"
-    ))
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/oracle"))
 }
 
 /// The fixtures beside the checkout, real sequences among them, if they are there.
 pub(crate) fn shared_oracle() -> Option<PathBuf> {
-    let shared = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../../shared/fixtures/oracle_visible"
-    );
+    let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/fixtures/oracle_visible");
     let shared = PathBuf::from(shared);
     if !shared.is_dir() {
         println!("shared fixtures are absent, their cases are left out");
@@ -57,10 +51,7 @@ pub(crate) fn read_bytes(bytes: impl Into<Vec<u8>>) -> (Vec<Record>, Option<SeqE
 /// Id and sequence of each record.
 pub(crate) fn plain(records: &[Record]) -> Vec<(String, String)> {
     let text = |seq: &[u8]| String::from_utf8_lossy(seq).into_owned();
-    records
-        .iter()
-        .map(|record| (record.id.clone(), text(&record.seq)))
-        .collect()
+    records.iter().map(|record| (record.id.clone(), text(&record.seq))).collect()
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -25,11 +25,7 @@ pub(super) fn open(folder: &Path) -> Result<Checkpoint> {
         if path.symlink_metadata().is_err() {
             continue;
         }
-        return if is_index {
-            open_shards(folder, &path)
-        } else {
-            Checkpoint::open(&path)
-        };
+        return if is_index { open_shards(folder, &path) } else { Checkpoint::open(&path) };
     }
     Err(WeightsError::NoWeights {
         folder: shown(folder),
@@ -49,10 +45,7 @@ fn open_shards(folder: &Path, path: &Path) -> Result<Checkpoint> {
     let mut classes = Vec::new();
     let mut format: Option<Format> = None;
     for (shard, names) in index.shards {
-        let bad = |what: String| WeightsError::BadIndex {
-            file: source.clone(),
-            what,
-        };
+        let bad = |what: String| WeightsError::BadIndex { file: source.clone(), what };
         let path = folder.join(&shard);
         let mut part = match Checkpoint::open(&path) {
             Err(WeightsError::Io { source, .. })
@@ -63,16 +56,11 @@ fn open_shards(folder: &Path, path: &Path) -> Result<Checkpoint> {
             part => part?,
         };
         if *format.get_or_insert(part.format) != part.format {
-            return Err(bad(format!(
-                "shard {shard} is of another format than the ones before"
-            )));
+            return Err(bad(format!("shard {shard} is of another format than the ones before")));
         }
         for name in names {
             let tensor = part.tensors.remove(&name).ok_or_else(|| {
-                bad(format!(
-                    "tensor {} is not in shard {shard}",
-                    printable(&name)
-                ))
+                bad(format!("tensor {} is not in shard {shard}", printable(&name)))
             })?;
             tensors.insert(name, tensor);
         }
@@ -83,18 +71,7 @@ fn open_shards(folder: &Path, path: &Path) -> Result<Checkpoint> {
     classes.sort_unstable();
     classes.dedup();
     let Some(format) = format else {
-        return Err(WeightsError::BadIndex {
-            file: source,
-            what: "it names no shard".to_owned(),
-        });
+        return Err(WeightsError::BadIndex { file: source, what: "it names no shard".to_owned() });
     };
-    Ok(Checkpoint {
-        source,
-        format,
-        files,
-        tensors,
-        metadata,
-        root: None,
-        classes,
-    })
+    Ok(Checkpoint { source, format, files, tensors, metadata, root: None, classes })
 }

@@ -27,19 +27,11 @@ struct File {
 impl Index {
     /// Reads an index; shards are plain file names, so that it cannot point outside its folder.
     pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Self> {
-        let bad = |what: String| WeightsError::BadIndex {
-            file: file.to_owned(),
-            what,
-        };
+        let bad = |what: String| WeightsError::BadIndex { file: file.to_owned(), what };
         if bytes.len() > MAX_INDEX_BYTES {
-            return Err(bad(format!(
-                "{} bytes are over {MAX_INDEX_BYTES}",
-                bytes.len()
-            )));
+            return Err(bad(format!("{} bytes are over {MAX_INDEX_BYTES}", bytes.len())));
         }
-        let File {
-            weight_map: UniqueMap(pairs),
-        } = serde_json::from_slice(bytes)
+        let File { weight_map: UniqueMap(pairs) } = serde_json::from_slice(bytes)
             .map_err(|e| bad(one_line(&format!("not a valid index: {e}"))))?;
         let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (tensor, shard) in pairs {
@@ -50,10 +42,7 @@ impl Index {
             shards.entry(shard).or_default().push(tensor);
         }
         if shards.len() > MAX_SHARDS {
-            return Err(bad(format!(
-                "{} shards are over {MAX_SHARDS}",
-                shards.len()
-            )));
+            return Err(bad(format!("{} shards are over {MAX_SHARDS}", shards.len())));
         }
         Ok(Self { shards })
     }

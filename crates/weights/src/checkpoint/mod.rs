@@ -103,9 +103,7 @@ impl Checkpoint {
 
     /// Tensor `name` with the name as the checkpoint keeps it.
     pub(crate) fn entry(&self, name: &str) -> Option<(&str, &StoredTensor)> {
-        self.tensors
-            .get_key_value(name)
-            .map(|(name, tensor)| (name.as_str(), tensor.as_ref()))
+        self.tensors.get_key_value(name).map(|(name, tensor)| (name.as_str(), tensor.as_ref()))
     }
 
     /// The elements of tensor `name`: borrowed from the file, or gathered once if the file holds
@@ -139,10 +137,7 @@ impl Checkpoint {
         let hash = |(file, bytes): &(String, Bytes)| {
             let digest = Sha256::digest(bytes);
             let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-            FileHash {
-                file: file.clone(),
-                sha256,
-            }
+            FileHash { file: file.clone(), sha256 }
         };
         self.files.iter().map(hash).collect()
     }

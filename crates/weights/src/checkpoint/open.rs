@@ -35,29 +35,15 @@ impl Checkpoint {
     /// Any [`WeightsError`] of reading.
     pub fn from_bytes(name: &str, bytes: Bytes) -> Result<Self> {
         let source = one_line(name);
-        let format = sniff::format(&bytes).map_err(|what| WeightsError::UnknownFormat {
-            file: source.clone(),
-            what,
-        })?;
+        let format = sniff::format(&bytes)
+            .map_err(|what| WeightsError::UnknownFormat { file: source.clone(), what })?;
         let files = vec![(source.clone(), bytes.clone())];
         match format {
             Format::Safetensors => {
                 let contents = safetensors::read(&source, &bytes)?;
-                let tensors = contents
-                    .tensors
-                    .into_iter()
-                    .map(|(k, v)| (k, Arc::new(v)))
-                    .collect();
+                let tensors = contents.tensors.into_iter().map(|(k, v)| (k, Arc::new(v))).collect();
                 let metadata = contents.metadata;
-                Ok(Self {
-                    source,
-                    format,
-                    files,
-                    tensors,
-                    metadata,
-                    root: None,
-                    classes: vec![],
-                })
+                Ok(Self { source, format, files, tensors, metadata, root: None, classes: vec![] })
             }
             Format::PyTorch => {
                 let torch::Contents { root, classes } = torch::read(&source, &bytes)?;
@@ -67,15 +53,7 @@ impl Checkpoint {
                     BTreeMap::new()
                 };
                 let metadata = BTreeMap::new();
-                Ok(Self {
-                    source,
-                    format,
-                    files,
-                    tensors,
-                    metadata,
-                    root: Some(root),
-                    classes,
-                })
+                Ok(Self { source, format, files, tensors, metadata, root: Some(root), classes })
             }
         }
     }
@@ -92,8 +70,5 @@ pub(super) fn shown(path: &Path) -> String {
 }
 
 pub(super) fn io_error(path: &Path, source: io::Error) -> WeightsError {
-    WeightsError::Io {
-        file: shown(path),
-        source,
-    }
+    WeightsError::Io { file: shown(path), source }
 }

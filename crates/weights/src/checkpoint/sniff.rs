@@ -3,9 +3,8 @@
 use super::Format;
 
 /// What `torch.save` wrote before version 1.6: a pickle of the number 0x1950a86a20f9469cfc6c.
-const LEGACY_MAGIC: [u8; 12] = [
-    0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19,
-];
+const LEGACY_MAGIC: [u8; 12] =
+    [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
 const RE_SAVE: &str = "in Python, load it with the torch version that wrote it and save its \
                        state_dict() again with torch.save of torch 1.6 or later";

@@ -73,10 +73,7 @@ fn value(node: &Node, finished: &[Finished]) -> Result<Value, Refusal> {
     // The elements are shared with the collection they come from, not copied.
     let elements = |id: &NodeId| match at(id)? {
         Value::List(items) | Value::Tuple(items) | Value::Set(items) => Ok(items),
-        other => Err(Refusal::Broken(format!(
-            "a collection made from {}",
-            other.kind()
-        ))),
+        other => Err(Refusal::Broken(format!("a collection made from {}", other.kind()))),
     };
     Ok(match node {
         Node::None => Value::None,

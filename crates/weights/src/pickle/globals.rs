@@ -55,24 +55,15 @@ const INERT: &[(&str, &[&str])] = &[
     ("__main__", &["__main__.MLPClassifier"]),
     (
         "torch.nn.modules.linear",
-        &[
-            "torch.nn.modules.linear.Linear",
-            "torch.nn.modules.linear.Identity",
-        ],
+        &["torch.nn.modules.linear.Linear", "torch.nn.modules.linear.Identity"],
     ),
     (
         "torch.nn.modules.batchnorm",
-        &[
-            "torch.nn.modules.batchnorm.BatchNorm1d",
-            "torch.nn.modules.batchnorm.BatchNorm2d",
-        ],
+        &["torch.nn.modules.batchnorm.BatchNorm1d", "torch.nn.modules.batchnorm.BatchNorm2d"],
     ),
     (
         "torch.nn.modules.dropout",
-        &[
-            "torch.nn.modules.dropout.Dropout",
-            "torch.nn.modules.dropout.Dropout1d",
-        ],
+        &["torch.nn.modules.dropout.Dropout", "torch.nn.modules.dropout.Dropout1d"],
     ),
     (
         "torch.nn.modules.activation",
@@ -95,14 +86,8 @@ const INERT: &[(&str, &[&str])] = &[
             "torch.nn.modules.container.ModuleDict",
         ],
     ),
-    (
-        "torch.nn.modules.normalization",
-        &["torch.nn.modules.normalization.LayerNorm"],
-    ),
-    (
-        "torch.nn.modules.sparse",
-        &["torch.nn.modules.sparse.Embedding"],
-    ),
+    ("torch.nn.modules.normalization", &["torch.nn.modules.normalization.LayerNorm"]),
+    ("torch.nn.modules.sparse", &["torch.nn.modules.sparse.Embedding"]),
 ];
 
 /// Looks a name up; `None` means it is refused.
@@ -132,9 +117,7 @@ pub(super) fn find(module: &str, name: &str) -> Option<Global> {
             _ => None,
         },
         "torch" if name == "Size" => Some(Global::Tuple("torch.Size")),
-        "torch" => storage(name)
-            .or_else(|| element_type(name))
-            .or_else(|| inert(module, name)),
+        "torch" => storage(name).or_else(|| element_type(name)).or_else(|| inert(module, name)),
         _ => inert(module, name),
     }
 }
@@ -142,10 +125,7 @@ pub(super) fn find(module: &str, name: &str) -> Option<Global> {
 fn inert(module: &str, name: &str) -> Option<Global> {
     let (_, classes) = INERT.iter().find(|(listed, _)| *listed == module)?;
     let class = classes.iter().find(|class| {
-        class
-            .strip_prefix(module)
-            .and_then(|rest| rest.strip_prefix('.'))
-            == Some(name)
+        class.strip_prefix(module).and_then(|rest| rest.strip_prefix('.')) == Some(name)
     })?;
     Some(Global::Inert(class))
 }
@@ -185,9 +165,7 @@ fn element_type(name: &str) -> Option<Global> {
         "torch.uint8",
         "torch.bool",
     ];
-    let name = NAMES
-        .iter()
-        .find(|full| full.strip_prefix("torch.") == Some(name))?;
+    let name = NAMES.iter().find(|full| full.strip_prefix("torch.") == Some(name))?;
     Some(Global::Constant(name))
 }
 
@@ -229,9 +207,6 @@ mod tests {
             Some(Global::Inert("torch.nn.modules.linear.Linear"))
         );
         assert_eq!(find("torch", "device"), Some(Global::Inert("torch.device")));
-        assert_eq!(
-            find("torch", "float16"),
-            Some(Global::Constant("torch.float16"))
-        );
+        assert_eq!(find("torch", "float16"), Some(Global::Constant("torch.float16")));
     }
 }

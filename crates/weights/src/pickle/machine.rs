@@ -28,10 +28,8 @@ pub(super) struct Machine<'a> {
 /// The offset in `pickle` of the instruction that was refused, and why.
 pub(crate) fn load(pickle: &[u8], storages: &dyn Storages) -> Result<Unpickled, (usize, Refusal)> {
     if pickle.len() > MAX_PICKLE_BYTES {
-        let what = format!(
-            "the pickle has {} bytes, at most {MAX_PICKLE_BYTES} are read",
-            pickle.len()
-        );
+        let what =
+            format!("the pickle has {} bytes, at most {MAX_PICKLE_BYTES} are read", pickle.len());
         return Err((0, Refusal::Broken(what)));
     }
     let mut machine = Machine {
@@ -47,11 +45,7 @@ pub(crate) fn load(pickle: &[u8], storages: &dyn Storages) -> Result<Unpickled, 
         let at = cursor.position();
         if machine.step(&mut cursor).map_err(|refusal| (at, refusal))? {
             let root = machine.result().map_err(|refusal| (at, refusal))?;
-            let classes = machine
-                .classes
-                .iter()
-                .map(|&class| class.to_owned())
-                .collect();
+            let classes = machine.classes.iter().map(|&class| class.to_owned()).collect();
             let root = finish(machine.nodes, root).map_err(|refusal| (at, refusal))?;
             return Ok(Unpickled { root, classes });
         }
@@ -71,9 +65,7 @@ impl Machine<'_> {
             0x80 => {
                 let protocol = cursor.u8()?;
                 if protocol > MAX_PROTOCOL {
-                    return Err(Refusal::Broken(format!(
-                        "unknown pickle protocol {protocol}"
-                    )));
+                    return Err(Refusal::Broken(format!("unknown pickle protocol {protocol}")));
                 }
             }
             0x95 => {
@@ -278,9 +270,7 @@ impl Machine<'_> {
 
     fn push(&mut self, node: Node) -> Result<(), Refusal> {
         if self.nodes.len() >= MAX_NODES {
-            return Err(Refusal::Broken(format!(
-                "more than {MAX_NODES} values in one pickle"
-            )));
+            return Err(Refusal::Broken(format!("more than {MAX_NODES} values in one pickle")));
         }
         // `MAX_NODES` fits in 32 bits.
         let id = NodeId(self.nodes.len() as u32);
@@ -318,9 +308,7 @@ impl Machine<'_> {
     }
 
     fn pop_mark(&mut self) -> Result<usize, Refusal> {
-        self.marks
-            .pop()
-            .ok_or_else(|| "an instruction needs a mark, there is none".into())
+        self.marks.pop().ok_or_else(|| "an instruction needs a mark, there is none".into())
     }
 
     fn pop_items(&mut self) -> Result<Vec<NodeId>, Refusal> {
@@ -332,10 +320,7 @@ impl Machine<'_> {
         let id = self.pop()?;
         match self.node(id) {
             Node::Str(text) => Ok(text.clone()),
-            other => Err(Refusal::Broken(format!(
-                "{} where a name belongs",
-                other.kind()
-            ))),
+            other => Err(Refusal::Broken(format!("{} where a name belongs", other.kind()))),
         }
     }
 
@@ -396,10 +381,7 @@ impl Machine<'_> {
         match self.node_mut(target) {
             Node::Set(set) => set.extend_from_slice(items),
             other => {
-                return Err(Refusal::Broken(format!(
-                    "adds elements to {}",
-                    other.kind()
-                )));
+                return Err(Refusal::Broken(format!("adds elements to {}", other.kind())));
             }
         }
         Ok(())
@@ -425,10 +407,7 @@ fn pairs(items: &[NodeId]) -> Result<Vec<(NodeId, NodeId)>, Refusal> {
 }
 
 fn forbidden(module: &str, name: &str) -> Refusal {
-    Refusal::Forbidden {
-        module: module.to_owned(),
-        name: name.to_owned(),
-    }
+    Refusal::Forbidden { module: module.to_owned(), name: name.to_owned() }
 }
 
 fn unsupported(opcode: u8) -> Refusal {
@@ -441,7 +420,5 @@ fn unsupported(opcode: u8) -> Refusal {
         b'I' | b'L' | b'F' | b'S' | b'V' | b'g' | b'p' => "a text instruction of protocol 0",
         _ => "an unknown instruction",
     };
-    Refusal::Broken(format!(
-        "instruction 0x{opcode:02x}, {name}, is not supported"
-    ))
+    Refusal::Broken(format!("instruction 0x{opcode:02x}, {name}, is not supported"))
 }

@@ -75,9 +75,9 @@ impl Node {
         match self {
             Self::List(items) | Self::Set(items) => items.get(k).copied(),
             Self::Tuple(items) => items.get(k).copied(),
-            Self::Dict(pairs) => pairs
-                .get(k / 2)
-                .map(|&(key, value)| if k.is_multiple_of(2) { key } else { value }),
+            Self::Dict(pairs) => {
+                pairs.get(k / 2).map(|&(key, value)| if k.is_multiple_of(2) { key } else { value })
+            }
             Self::SetOf(of) | Self::TupleOf(of) | Self::ListOf(of) => (k == 0).then_some(*of),
             Self::Object(object) => match k {
                 0 => Some(object.args),

@@ -43,20 +43,15 @@ impl Machine<'_> {
         };
         let bytes = self.storages.storage(key)?;
         let shown = printable(key);
-        let size_bytes = usize::try_from(*numel)
-            .ok()
-            .and_then(|numel| numel.checked_mul(dtype.size_bytes()));
+        let size_bytes =
+            usize::try_from(*numel).ok().and_then(|numel| numel.checked_mul(dtype.size_bytes()));
         if size_bytes != Some(bytes.len()) {
             return Err(Refusal::Broken(format!(
                 "storage {shown} is declared as {numel} elements of {dtype}, the archive holds {} bytes",
                 bytes.len()
             )));
         }
-        Ok(Node::Storage(Box::new(StorageNode {
-            key: key.clone(),
-            dtype,
-            bytes,
-        })))
+        Ok(Node::Storage(Box::new(StorageNode { key: key.clone(), dtype, bytes })))
     }
 
     /// The tensor behind `(storage, offset, size, stride, ...)`; what follows concerns training.
@@ -97,10 +92,7 @@ impl Machine<'_> {
             other => return Err(format!("{} instead of a tuple of {what}s", other.kind())),
         };
         if items.len() > MAX_RANK {
-            return Err(format!(
-                "{} dimensions, at most {MAX_RANK} are read",
-                items.len()
-            ));
+            return Err(format!("{} dimensions, at most {MAX_RANK} are read", items.len()));
         }
         items
             .iter()

@@ -24,10 +24,9 @@ impl Machine<'_> {
             (Global::RebuildParameter, &[tensor, _requires_grad, _hooks]) => {
                 match self.node(tensor) {
                     Node::Tensor(tensor) => Ok(Node::Tensor(tensor.clone())),
-                    other => Err(Refusal::Broken(format!(
-                        "a parameter made from {}",
-                        other.kind()
-                    ))),
+                    other => {
+                        Err(Refusal::Broken(format!("a parameter made from {}", other.kind())))
+                    }
                 }
             }
             (Global::Dict(_), []) => Ok(Node::Dict(Vec::new())),
@@ -37,11 +36,9 @@ impl Machine<'_> {
             (Global::List, &[of]) => self.items_at(of).map(Node::ListOf),
             (Global::Set(_), &[of]) => self.items_at(of).map(Node::SetOf),
             (Global::Tuple(_), &[of]) => self.items_at(of).map(Node::TupleOf),
-            (Global::Inert(class), _) => Ok(Node::Object(Box::new(ObjectNode {
-                class,
-                args,
-                state: None,
-            }))),
+            (Global::Inert(class), _) => {
+                Ok(Node::Object(Box::new(ObjectNode { class, args, state: None })))
+            }
             (global, items) => Err(Refusal::Broken(format!(
                 "calls {} with {} arguments",
                 global.name(),
@@ -56,10 +53,7 @@ impl Machine<'_> {
             Global::Inert(_) | Global::Dict(_) | Global::Set(_) | Global::List => {
                 self.reduce(class, args)
             }
-            global => Err(Refusal::Broken(format!(
-                "makes an instance of {}",
-                global.name()
-            ))),
+            global => Err(Refusal::Broken(format!("makes an instance of {}", global.name()))),
         }
     }
 
@@ -68,10 +62,7 @@ impl Machine<'_> {
         match self.node(state) {
             Node::Dict(_) | Node::Tuple(_) | Node::None => {}
             other => {
-                return Err(Refusal::Broken(format!(
-                    "{} as the state of an object",
-                    other.kind()
-                )));
+                return Err(Refusal::Broken(format!("{} as the state of an object", other.kind())));
             }
         }
         match self.node_mut(target) {
@@ -82,10 +73,7 @@ impl Machine<'_> {
             Node::Object(_) => Err("gives an object its state twice".into()),
             // State dicts carry their versions as an attribute (`_metadata`); nothing reads it.
             Node::Dict(_) => Ok(()),
-            other => Err(Refusal::Broken(format!(
-                "sets attributes of {}",
-                other.kind()
-            ))),
+            other => Err(Refusal::Broken(format!("sets attributes of {}", other.kind()))),
         }
     }
 
@@ -104,10 +92,7 @@ impl Machine<'_> {
             | Node::ListOf(_)
             | Node::TupleOf(_)
             | Node::SetOf(_) => Ok(id),
-            other => Err(Refusal::Broken(format!(
-                "a collection made from {}",
-                other.kind()
-            ))),
+            other => Err(Refusal::Broken(format!("a collection made from {}", other.kind()))),
         }
     }
 }

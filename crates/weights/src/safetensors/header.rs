@@ -50,24 +50,14 @@ struct Header {
 /// # Errors
 /// [`WeightsError::BadSafetensors`] and [`WeightsError::UnsupportedDType`], naming `file`.
 pub(crate) fn read(file: &str, bytes: &Bytes) -> Result<Contents> {
-    let bad = |what: String| WeightsError::BadSafetensors {
-        file: file.to_owned(),
-        what,
-    };
+    let bad = |what: String| WeightsError::BadSafetensors { file: file.to_owned(), what };
     let (header, data) = split(bytes).map_err(bad)?;
-    let Header {
-        mut entries,
-        metadata,
-    } = parse(header).map_err(bad)?;
+    let Header { mut entries, metadata } = parse(header).map_err(bad)?;
     entries.sort_by_key(|(_, entry)| entry.data_offsets);
     let mut tensors = Vec::with_capacity(entries.len());
     let mut position = 0u64;
     for (name, entry) in entries {
-        let Entry {
-            dtype,
-            shape,
-            data_offsets: (begin, end),
-        } = entry;
+        let Entry { dtype, shape, data_offsets: (begin, end) } = entry;
         let shown = printable(&name);
         let Some(dtype) = dtype::from_name(&dtype) else {
             return Err(WeightsError::UnsupportedDType {
@@ -89,9 +79,7 @@ pub(crate) fn read(file: &str, bytes: &Bytes) -> Result<Contents> {
             )));
         }
         if begin > position {
-            return Err(wrong(format!(
-                "bytes {position}..{begin} before it belong to no tensor"
-            )));
+            return Err(wrong(format!("bytes {position}..{begin} before it belong to no tensor")));
         }
         position = end;
         let shape = shape
@@ -101,20 +89,13 @@ pub(crate) fn read(file: &str, bytes: &Bytes) -> Result<Contents> {
             .map_err(|_| wrong("an extent is too large for this machine".to_owned()))?;
         // Both ends are at most `data.len()`, so they fit.
         let part = data.slice(begin as usize..end as usize).ok_or_else(|| {
-            wrong(format!(
-                "data offsets {begin}..{end} lie outside the data bytes"
-            ))
+            wrong(format!("data offsets {begin}..{end} lie outside the data bytes"))
         })?;
-        tensors.push((
-            name,
-            StoredTensor::contiguous(dtype, shape, part).map_err(wrong)?,
-        ));
+        tensors.push((name, StoredTensor::contiguous(dtype, shape, part).map_err(wrong)?));
     }
     if position != data.len() as u64 {
         let left = data.len() as u64 - position;
-        return Err(bad(format!(
-            "the last {left} bytes of the file belong to no tensor"
-        )));
+        return Err(bad(format!("the last {left} bytes of the file belong to no tensor")));
     }
     Ok(Contents { tensors, metadata })
 }
@@ -122,10 +103,7 @@ pub(crate) fn read(file: &str, bytes: &Bytes) -> Result<Contents> {
 /// Splits the file into header text and data.
 fn split(bytes: &Bytes) -> Result<(&str, Bytes), String> {
     let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
-        return Err(format!(
-            "the file has {} bytes, too few for a header",
-            bytes.len()
-        ));
+        return Err(format!("the file has {} bytes, too few for a header", bytes.len()));
     };
     let length = u64::from_le_bytes(*length);
     if length > rest.len() as u64 {
@@ -135,9 +113,7 @@ fn split(bytes: &Bytes) -> Result<(&str, Bytes), String> {
         ));
     }
     if length > MAX_HEADER_BYTES {
-        return Err(format!(
-            "its length of {length} bytes is over {MAX_HEADER_BYTES}"
-        ));
+        return Err(format!("its length of {length} bytes is over {MAX_HEADER_BYTES}"));
     }
     let length = length as usize;
     let text = std::str::from_utf8(&rest[..length])
@@ -154,11 +130,7 @@ fn parse(text: &str) -> Result<Header, String> {
     }
     let header: Header =
         serde_json::from_str(text).map_err(|e| one_line(&format!("invalid JSON: {e}")))?;
-    if let Some(pair) = header
-        .entries
-        .windows(2)
-        .find(|pair| pair[0].0 == pair[1].0)
-    {
+    if let Some(pair) = header.entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         return Err(format!("tensor {} occurs twice", printable(&pair[0].0)));
     }
     Ok(header)
@@ -196,9 +168,6 @@ impl<'de> Visitor<'de> for HeaderVisitor {
             entries.push((key, entry));
         }
         entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(Header {
-            entries,
-            metadata: metadata.unwrap_or_default(),
-        })
+        Ok(Header { entries, metadata: metadata.unwrap_or_default() })
     }
 }

@@ -36,15 +36,10 @@ pub fn write_safetensors(
     let file = one_line(&path.display().to_string());
     let mut order: Vec<&(&str, TensorView<'_>)> = tensors.iter().collect();
     order.sort_by(|(a_name, a), (b_name, b)| {
-        b.dtype()
-            .size_bytes()
-            .cmp(&a.dtype().size_bytes())
-            .then(a_name.cmp(b_name))
+        b.dtype().size_bytes().cmp(&a.dtype().size_bytes()).then(a_name.cmp(b_name))
     });
-    let header = header(&order, metadata).map_err(|what| WeightsError::BadSafetensors {
-        file: file.clone(),
-        what,
-    })?;
+    let header = header(&order, metadata)
+        .map_err(|what| WeightsError::BadSafetensors { file: file.clone(), what })?;
     let partial = partial_path(path);
     let written = write(&partial, &header, &order).and_then(|()| fs::rename(&partial, path));
     written.map_err(|source| {
@@ -112,7 +107,5 @@ fn write(partial: &Path, header: &[u8], order: &[&(&str, TensorView<'_>)]) -> io
     for (_, view) in order {
         out.write_all(view.data())?;
     }
-    out.into_inner()
-        .map_err(io::IntoInnerError::into_error)?
-        .sync_all()
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }

@@ -33,10 +33,7 @@ impl Storages for Archive {
 /// [`WeightsError::BadArchive`], [`WeightsError::BadPickle`], [`WeightsError::ForbiddenGlobal`]
 /// and [`WeightsError::UnsupportedDType`], naming `file`.
 pub(crate) fn read(file: &str, bytes: &Bytes) -> Result<Contents> {
-    let bad = |what: String| WeightsError::BadArchive {
-        file: file.to_owned(),
-        what,
-    };
+    let bad = |what: String| WeightsError::BadArchive { file: file.to_owned(), what };
     let archive = open(bytes).map_err(bad)?;
     let name = format!("{}data.pkl", archive.top);
     let missing = || bad(format!("entry {} is missing", printable(&name)));
@@ -46,11 +43,7 @@ pub(crate) fn read(file: &str, bytes: &Bytes) -> Result<Contents> {
         let byte = (start + at) as u64;
         let file = file.to_owned();
         match refusal {
-            Refusal::Broken(what) => WeightsError::BadPickle {
-                file,
-                byte,
-                what: one_line(&what),
-            },
+            Refusal::Broken(what) => WeightsError::BadPickle { file, byte, what: one_line(&what) },
             Refusal::Forbidden { module, name } => WeightsError::ForbiddenGlobal {
                 file,
                 byte,
@@ -58,17 +51,12 @@ pub(crate) fn read(file: &str, bytes: &Bytes) -> Result<Contents> {
                 module: printable(&module),
                 name: printable(&name),
             },
-            Refusal::DType { name, dtype } => WeightsError::UnsupportedDType {
-                file,
-                name: printable(&name),
-                dtype,
-            },
+            Refusal::DType { name, dtype } => {
+                WeightsError::UnsupportedDType { file, name: printable(&name), dtype }
+            }
         }
     })?;
-    Ok(Contents {
-        root: unpickled.root,
-        classes: unpickled.classes,
-    })
+    Ok(Contents { root: unpickled.root, classes: unpickled.classes })
 }
 
 fn open(bytes: &Bytes) -> Result<Archive, String> {
@@ -77,9 +65,7 @@ fn open(bytes: &Bytes) -> Result<Archive, String> {
         let top = name.strip_suffix("data.pkl")?;
         (top.ends_with('/') && top.matches('/').count() == 1).then(|| top.to_owned())
     });
-    let top = tops
-        .next()
-        .ok_or("there is no data.pkl; this zip file is not from torch.save")?;
+    let top = tops.next().ok_or("there is no data.pkl; this zip file is not from torch.save")?;
     if tops.next().is_some() {
         return Err("there is more than one data.pkl".to_owned());
     }

@@ -25,9 +25,7 @@ impl ZipEntries {
     /// leave a folder.
     pub(super) fn read(bytes: &Bytes) -> Result<Self, String> {
         // The offset is known so that a damaged file is not searched from end to end.
-        let config = Config {
-            archive_offset: ArchiveOffset::Known(0),
-        };
+        let config = Config { archive_offset: ArchiveOffset::Known(0) };
         let mut archive = ZipArchive::with_config(config, Cursor::new(&**bytes))
             .map_err(|e| one_line(&format!("not a readable zip file ({e}); is it complete?")))?;
         if archive.has_duplicate_names() {
@@ -69,10 +67,7 @@ impl ZipEntries {
         if taken.windows(2).any(|pair| pair[0].1 > pair[1].0) {
             return Err("two entries share bytes".to_owned());
         }
-        Ok(Self {
-            bytes: bytes.clone(),
-            entries,
-        })
+        Ok(Self { bytes: bytes.clone(), entries })
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {

@@ -23,9 +23,7 @@ impl Pickle {
     }
 
     pub(crate) fn text(self, text: &str) -> Self {
-        self.op(b"X")
-            .op(&(text.len() as u32).to_le_bytes())
-            .op(text.as_bytes())
+        self.op(b"X").op(&(text.len() as u32).to_le_bytes()).op(text.as_bytes())
     }
 
     pub(crate) fn int(self, value: i64) -> Self {
@@ -138,10 +136,7 @@ pub(crate) fn zip(entries: &[Entry]) -> Vec<u8> {
 
 /// A torch archive of one pickle and its storages.
 pub(crate) fn archive(pickle: &[u8], storages: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut entries = vec![
-        Entry::new("x/data.pkl", pickle),
-        Entry::new("x/byteorder", b"little"),
-    ];
+    let mut entries = vec![Entry::new("x/data.pkl", pickle), Entry::new("x/byteorder", b"little")];
     for (key, data) in storages {
         entries.push(Entry::new(&format!("x/data/{key}"), data));
     }
@@ -183,39 +178,17 @@ pub(crate) fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
 pub(crate) fn good_archive() -> Vec<u8> {
     let module = |p: Pickle, class: (&str, &str)| p.global(class.0, class.1).op(b")\x81");
     let p = module(Pickle::new(), ("__main__", "MLPClassifier")).op(b"}(");
-    let p = p
-        .text("_parameters")
-        .op(b"}")
-        .text("_buffers")
-        .op(b"}")
-        .text("_modules")
-        .op(b"}");
+    let p = p.text("_parameters").op(b"}").text("_buffers").op(b"}").text("_modules").op(b"}");
     let p = module(p.text("layer"), ("torch.nn.modules.linear", "Linear")).op(b"}(");
     let p = p.text("_parameters").op(b"}(");
-    let p = p
-        .text("weight")
-        .global("torch._utils", "_rebuild_parameter")
-        .op(b"(");
-    let p = p
-        .tensor("FloatStorage", "0", 6, (0, &[3, 2], &[1, 3]))
-        .op(b"q\x01\x88");
+    let p = p.text("weight").global("torch._utils", "_rebuild_parameter").op(b"(");
+    let p = p.tensor("FloatStorage", "0", 6, (0, &[3, 2], &[1, 3])).op(b"q\x01\x88");
     let p = p.global("collections", "OrderedDict").op(b")RtR");
     let p = p.text("tied").op(b"h\x01").text("bias").op(b"Nu");
     let p = p.text("_buffers").op(b"}(").text("count");
-    let p = p
-        .tensor("LongStorage", "1", 1, (0, &[], &[]))
-        .text("cache")
-        .op(b"h\x01u");
-    let p = p
-        .text("_non_persistent_buffers_set")
-        .global("__builtin__", "set")
-        .op(b"](");
-    let p = p
-        .text("cache")
-        .op(b"e\x85R")
-        .text("_modules")
-        .op(b"}ub")
-        .op(b"sub");
+    let p = p.tensor("LongStorage", "1", 1, (0, &[], &[])).text("cache").op(b"h\x01u");
+    let p = p.text("_non_persistent_buffers_set").global("__builtin__", "set").op(b"](");
+    let p = p.text("cache").op(b"e\x85R").text("_modules").op(b"}ub").op(b"sub");
     let floats: Vec<u8> = (0..6).flat_map(|v| (v as f32).to_le_bytes()).collect();
     archive(&p.stop(), &[("0", &floats), ("1", &7i64.to_le_bytes())])
 }

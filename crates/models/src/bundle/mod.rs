@@ -1,0 +1,196 @@
+//! Model bundles: two encoders, the tokenizer, and one classifier per chunk length.
+//!
+//! A bundle is a folder, a single file (an uncompressed zip archive of that folder), or the
+//! `mini` bundle inside the program. Every file is bound to its SHA-256 by the manifest, and every
+//! classifier to the chunk lengths it was trained on.
+
+mod create;
+mod files;
+mod manifest;
+mod mini;
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use virnucpro_backend::Backend;
+use virnucpro_weights::{Bytes, Checkpoint};
+
+pub use create::{BundleRecipe, ClassifierFile, create};
+use files::BundleFiles;
+pub use manifest::{ClassifierPart, EncoderPart, MANIFEST, Manifest};
+
+use crate::{Classifier, EncoderSource, ModelError};
+
+/// An opened bundle, its manifest checked.
+#[derive(Debug)]
+pub struct Bundle {
+    name: String,
+    manifest: Manifest,
+    files: BundleFiles,
+}
+
+/// One file of a bundle, for reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BundlePart {
+    /// `protein_encoder`, `nucleotide_encoder` or `classifier`.
+    pub role: &'static str,
+    /// Path inside the bundle.
+    pub path: String,
+    /// SHA-256 of its bytes, lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// SHA-256 in lower-case hexadecimal.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Bundle {
+    /// The bundle that ships inside the program.
+    ///
+    /// # Errors
+    /// None, unless the program itself is damaged.
+    pub fn mini() -> Result<Self, ModelError> {
+        Self::from_files("mini".into(), BundleFiles::embedded(mini::FILES))
+    }
+
+    /// Opens a bundle folder or file.
+    ///
+    /// # Errors
+    /// A missing or damaged manifest, or a file that is neither.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        Self::from_files(path.display().to_string(), BundleFiles::open(path)?)
+    }
+
+    fn from_files(name: String, files: BundleFiles) -> Result<Self, ModelError> {
+        let manifest = Manifest::from_json(&name, &files.read(&name, MANIFEST)?)?;
+        Ok(Self { name, manifest, files })
+    }
+
+    /// Where it came from: a path, or `mini`.
+    pub fn source(&self) -> &str {
+        &self.name
+    }
+
+    /// What it says it holds.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The protein encoder, every file checked against its hash.
+    ///
+    /// # Errors
+    /// A missing or altered file, or one that is not a protein encoder.
+    pub fn protein_encoder(&self) -> Result<EncoderSource, ModelError> {
+        self.encoder(&self.manifest.protein_encoder, "ESM-2")
+    }
+
+    /// The nucleotide encoder, every file checked against its hash.
+    ///
+    /// # Errors
+    /// A missing or altered file, or one that is not a nucleotide encoder.
+    pub fn nucleotide_encoder(&self) -> Result<EncoderSource, ModelError> {
+        self.encoder(&self.manifest.nucleotide_encoder, "DNABERT-S")
+    }
+
+    /// Chunk lengths there are classifiers for, in nucleotides, ascending.
+    pub fn chunk_lengths(&self) -> Vec<usize> {
+        let mut lengths: Vec<usize> =
+            self.manifest.classifiers.iter().flat_map(|c| c.chunk_lengths.clone()).collect();
+        lengths.sort_unstable();
+        lengths
+    }
+
+    /// The classifier trained for chunks of `chunk_length` nucleotides.
+    ///
+    /// # Errors
+    /// [`ModelError::NoClassifier`] for any other length; a missing or altered file.
+    pub fn classifier<B: Backend>(
+        &self,
+        backend: &B,
+        chunk_length: usize,
+    ) -> Result<Classifier<B>, ModelError> {
+        let part = self.classifier_part(chunk_length)?;
+        let bytes = self.checked(&part.path, &part.sha256)?;
+        let name = format!("{}/{}", self.name, part.path);
+        Classifier::load(backend, &Checkpoint::from_bytes(&name, bytes)?)
+    }
+
+    /// Manifest entry of the classifier for `chunk_length`.
+    ///
+    /// # Errors
+    /// [`ModelError::NoClassifier`] when there is none.
+    pub fn classifier_part(&self, chunk_length: usize) -> Result<&ClassifierPart, ModelError> {
+        let fits = |part: &&ClassifierPart| part.chunk_lengths.contains(&chunk_length);
+        self.manifest.classifiers.iter().find(fits).ok_or_else(|| ModelError::NoClassifier {
+            bundle: self.name.clone(),
+            chunk_length,
+            available: self.chunk_lengths(),
+        })
+    }
+
+    /// Every file used for chunks of `chunk_length`, with its hash.
+    ///
+    /// # Errors
+    /// [`ModelError::NoClassifier`] when there is no classifier for that length.
+    pub fn parts(&self, chunk_length: usize) -> Result<Vec<BundlePart>, ModelError> {
+        let classifier = self.classifier_part(chunk_length)?;
+        let encoder = |role: &'static str, part: &EncoderPart| -> Vec<BundlePart> {
+            part.files
+                .iter()
+                .map(|(file, sha256)| BundlePart {
+                    role,
+                    path: format!("{}/{file}", part.path),
+                    sha256: sha256.clone(),
+                })
+                .collect()
+        };
+        let mut parts = encoder("protein_encoder", &self.manifest.protein_encoder);
+        parts.extend(encoder("nucleotide_encoder", &self.manifest.nucleotide_encoder));
+        parts.push(BundlePart {
+            role: "classifier",
+            path: classifier.path.clone(),
+            sha256: classifier.sha256.clone(),
+        });
+        Ok(parts)
+    }
+
+    fn checked(&self, path: &str, expected: &str) -> Result<Bytes, ModelError> {
+        let bytes = self.files.read(&self.name, path)?;
+        let found = sha256_hex(&bytes);
+        if found == expected {
+            return Ok(bytes);
+        }
+        Err(ModelError::HashMismatch {
+            bundle: self.name.clone(),
+            file: path.to_owned(),
+            expected: expected.to_owned(),
+            found,
+        })
+    }
+
+    fn encoder(&self, part: &EncoderPart, expected: &str) -> Result<EncoderSource, ModelError> {
+        let file = |name: &str| -> Result<Option<Bytes>, ModelError> {
+            let path = format!("{}/{name}", part.path);
+            part.files.get(name).map(|sha256| self.checked(&path, sha256)).transpose()
+        };
+        let required = |name: &str| -> Result<Bytes, ModelError> {
+            file(name)?.ok_or_else(|| ModelError::Bundle {
+                bundle: self.name.clone(),
+                reason: format!("the manifest lists no {}/{name}", part.path),
+            })
+        };
+        let name = format!("{}/{}", self.name, part.path);
+        let weights = format!("{name}/model.safetensors");
+        let checkpoint = Checkpoint::from_bytes(&weights, required("model.safetensors")?)?;
+        let tokenizer = file("tokenizer.json")?;
+        let source =
+            EncoderSource::from_parts(&name, required("config.json")?, checkpoint, tokenizer)?;
+        let found = source.config().architecture();
+        if found != expected {
+            let reason = format!("{} is a {found} model, expected {expected}", part.path);
+            return Err(ModelError::Bundle { bundle: self.name.clone(), reason });
+        }
+        Ok(source)
+    }
+}

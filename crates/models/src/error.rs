@@ -1,0 +1,98 @@
+//! What can go wrong with a model.
+
+use virnucpro_backend::BackendError;
+use virnucpro_batch::BatchError;
+use virnucpro_weights::WeightsError;
+
+/// A model could not be loaded, or could not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A checkpoint was refused.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// An operation refused its operands.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// A tokenizer or a packed batch was refused.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// A file of a model could not be read or written.
+    #[error("{file}: {source}")]
+    Io {
+        /// The file.
+        file: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A `config.json` (or the settings inside a checkpoint) cannot be used.
+    #[error("{file}: {reason}")]
+    Config {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A representation was asked for that the model does not have.
+    #[error("layer {layer} does not exist: the model has representations 0 to {last}")]
+    NoSuchLayer {
+        /// The layer asked for.
+        layer: usize,
+        /// The last one.
+        last: usize,
+    },
+    /// The checkpoint holds no language-model head.
+    #[error("the checkpoint has no language-model head, so there are no logits")]
+    NoLmHead,
+    /// A model bundle is damaged or incomplete.
+    #[error("{bundle}: {reason}")]
+    Bundle {
+        /// The bundle.
+        bundle: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file of a bundle is not the one its manifest names.
+    #[error("{bundle}: {file} has SHA-256 {found}, the manifest says {expected}")]
+    HashMismatch {
+        /// The bundle.
+        bundle: String,
+        /// The file inside it.
+        file: String,
+        /// Hash in the manifest.
+        expected: String,
+        /// Hash of the bytes.
+        found: String,
+    },
+    /// No classifier of the bundle was trained for this chunk length.
+    #[error(
+        "{bundle}: no classifier for chunk length {chunk_length}; this bundle has {}",
+        list(available)
+    )]
+    NoClassifier {
+        /// The bundle.
+        bundle: String,
+        /// The length asked for, in nucleotides.
+        chunk_length: usize,
+        /// The lengths it has classifiers for.
+        available: Vec<usize>,
+    },
+    /// Features of one width were given to a classifier of another.
+    #[error("the classifier takes {expected} features, not {found}")]
+    FeatureWidth {
+        /// Features the classifier was trained on.
+        expected: usize,
+        /// Features given.
+        found: usize,
+    },
+}
+
+fn list(lengths: &[usize]) -> String {
+    lengths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl ModelError {
+    pub(crate) fn config(file: &str, reason: impl Into<String>) -> Self {
+        Self::Config { file: file.to_owned(), reason: reason.into() }
+    }
+}

@@ -1,0 +1,75 @@
+//! The language-model head: hidden states to logits over the alphabet.
+
+use virnucpro_backend::{Backend, Epilogue, TensorView};
+use virnucpro_weights::TensorReader;
+
+use super::Esm2Config;
+use super::naming::Names;
+use crate::ModelError;
+use crate::files::{Norm, linear, norm, take_linear, take_norm};
+
+/// The head on the device: dense, exact GELU, LayerNorm, decoder.
+pub(super) struct LmHead<B: Backend> {
+    dense: B::Linear,
+    layer_norm: Norm<B>,
+    decoder: B::Linear,
+}
+
+/// Checked views of the head, still in the file.
+pub(super) struct StoredLmHead<'a> {
+    dense: [TensorView<'a>; 2],
+    layer_norm: [TensorView<'a>; 2],
+    decoder: [TensorView<'a>; 2],
+}
+
+impl<B: Backend> LmHead<B> {
+    /// The head's tensors, or `None` for a checkpoint without one. A checkpoint that does not
+    /// store the decoder ties it to the embedding table.
+    pub(super) fn take<'a>(
+        reader: &mut TensorReader<'a>,
+        names: &Names,
+        config: &Esm2Config,
+        word_embeddings: &TensorView<'a>,
+    ) -> Result<Option<StoredLmHead<'a>>, ModelError> {
+        let (hidden, vocab) = (config.hidden_size, config.vocab_size);
+        let Some(bias) = reader.take_optional(&names.lm_head("bias"), &[vocab])? else {
+            return Ok(None);
+        };
+        let decoder = reader.take_optional(&names.lm_decoder(), &[vocab, hidden])?;
+        Ok(Some(StoredLmHead {
+            dense: take_linear(reader, &names.lm_head("dense"), [hidden, hidden])?,
+            layer_norm: take_norm(reader, &names.lm_head("layer_norm"), hidden)?,
+            decoder: [decoder.unwrap_or_else(|| word_embeddings.clone()), bias],
+        }))
+    }
+
+    /// Logits of every token.
+    ///
+    /// # Source
+    /// facebookresearch/esm: esm/modules.py, RobertaLMHead.
+    pub(super) fn logits(
+        &self,
+        backend: &B,
+        config: &Esm2Config,
+        hidden_states: &B::Activation,
+    ) -> Result<B::Activation, ModelError> {
+        let (rows, hidden) = backend.shape(hidden_states);
+        let mut x = backend.scratch(rows, hidden)?;
+        backend.linear(hidden_states, &self.dense, Epilogue::Gelu, &mut x)?;
+        let Norm { gamma, beta } = &self.layer_norm;
+        backend.layer_norm_in_place(&mut x, gamma, beta, config.layer_norm_eps)?;
+        let mut logits = backend.scratch(rows, config.vocab_size)?;
+        backend.linear(&x, &self.decoder, Epilogue::Store, &mut logits)?;
+        Ok(logits)
+    }
+}
+
+impl StoredLmHead<'_> {
+    pub(super) fn upload<B: Backend>(&self, backend: &B) -> Result<LmHead<B>, ModelError> {
+        Ok(LmHead {
+            dense: linear(backend, &self.dense)?,
+            layer_norm: norm(backend, &self.layer_norm)?,
+            decoder: linear(backend, &self.decoder)?,
+        })
+    }
+}

@@ -1,0 +1,11 @@
+//! ESM-2: a pre-LN transformer encoder with rotary positions, of any size.
+
+mod config;
+mod lm_head;
+mod model;
+mod naming;
+mod weights;
+
+pub use config::Esm2Config;
+pub use model::Esm2;
+pub(crate) use naming::{detect_names, hugging_face_names, left_over};
