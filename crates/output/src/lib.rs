@@ -2,8 +2,7 @@
 //!
 //! Owns: the result tables that are byte-compatible with the original tool
 //! ([`PredictionTable`], [`Consensus`]), our own tables ([`ContigTable`],
-//! [`Summary`]), embedding files ([`EmbeddingWriter`]), FASTA output
-//! ([`write_fasta_record`]) and the files under them ([`AtomicFile`],
+//! [`Summary`]), embedding files ([`EmbeddingWriter`]), and the files under them ([`AtomicFile`],
 //! [`OutputSet`]), which appear complete or not at all.
 //!
 //! Must not: run a model, read sequences, print, or make a file name from a record.
@@ -20,7 +19,6 @@ mod contig;
 mod contig_verdict;
 mod embedding;
 mod error;
-mod fasta;
 mod features;
 mod npy;
 mod number_text;
@@ -39,7 +37,6 @@ pub use contig::{CONTIG_HEADER, ContigRow, ContigTable, Verdict};
 pub use contig_verdict::{ContigVerdict, VERDICT_RULE};
 pub use embedding::{EmbeddingFormat, EmbeddingLayout, EmbeddingSpec, EmbeddingWriter};
 pub use error::Error;
-pub use fasta::{FASTA_LINE_NT, write_fasta_record};
 pub use features::{Features, read_features};
 pub use npy::read_npy;
 pub use number_text::{PythonFloatText, ScoreText, python_float_text, score_text};

@@ -33,6 +33,8 @@ pub struct Summary {
     pub counts: Counts,
     /// Wall-clock time of each stage, in the order of the run.
     pub timings: Vec<StageTiming>,
+    /// What a user should know about the input, one sentence each.
+    pub warnings: Vec<String>,
 }
 
 impl Summary {
@@ -94,6 +96,12 @@ pub struct InputSummary {
     pub records: u64,
     /// Letters read, over all records.
     pub letters_nt: u64,
+    /// Lines dropped before the first record, blank ones included.
+    pub dropped_lines: u64,
+    /// Whether a UTF-8 byte order mark was removed.
+    pub byte_order_mark: bool,
+    /// Headers with bytes that are not UTF-8, replaced by U+FFFD.
+    pub repaired_headers: u64,
 }
 
 /// What was counted at every stage.
@@ -117,10 +125,10 @@ pub struct Counts {
     pub readable_chunks: u64,
     /// Frames without a stop codon.
     pub frames: u64,
-    /// Frames dropped because no codon could be read.
-    pub empty_frames_dropped: u64,
     /// Residues outside the protein encoder's alphabet.
     pub unknown_residues: u64,
+    /// Nucleotide tokens that stand for letters outside the nucleotide encoder's alphabet.
+    pub unknown_nucleotide_tokens: u64,
     /// Tokens given to the protein encoder, special tokens included.
     pub protein_tokens: u64,
     /// Tokens given to the nucleotide encoder, special tokens included.
@@ -129,10 +137,6 @@ pub struct Counts {
     pub protein_sequences_embedded: u64,
     /// Sequences embedded by the nucleotide encoder.
     pub nucleotide_sequences_embedded: u64,
-    /// Different protein sequences; equal to those embedded where nothing repeats.
-    pub unique_protein_sequences: u64,
-    /// Different nucleotide sequences; equal to those embedded where nothing repeats.
-    pub unique_nucleotide_sequences: u64,
     /// Frames with a NaN or infinite value in an embedding or score.
     pub non_finite: u64,
     /// Rows of `prediction_results.txt`.

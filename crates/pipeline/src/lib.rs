@@ -1,1 +1,36 @@
+//! From files of sequences to viral calls and embeddings: the public facade of VirNucPro.
+//!
+//! Owns the order of the stages, their settings and reports. Does no arithmetic on hidden states
+//! and knows no file layout: those belong to the crates below. Each command of the program is one
+//! function here: [`predict()`], [`translate()`], [`consensus()`], [`embed()`], [`classify()`].
 #![forbid(unsafe_code)]
+
+mod cancel;
+mod classify;
+mod consensus;
+mod device;
+mod embed;
+mod encode;
+mod error;
+mod inputs;
+mod predict;
+mod progress;
+mod timing;
+mod translate;
+
+pub use cancel::CancelToken;
+pub use classify::{ClassifyConfig, ClassifyReport, classify, classify_to_file};
+pub use consensus::{ConsensusReport, consensus};
+pub use device::{Device, DeviceChoice};
+pub use embed::{Alphabet, EmbedConfig, EmbedReport, embed};
+pub use error::PipelineError;
+pub use predict::{ModelChoice, PredictConfig, PredictReport, predict};
+pub use progress::{Progress, ProgressSink};
+pub use translate::{TranslateConfig, TranslateReport, translate};
+
+pub use virnucpro_models::{
+    Bundle, Converted, Pooling, bundle, bundle::BundleRecipe, bundle::ClassifierFile, convert,
+};
+pub use virnucpro_output::{Summary, VERDICT_RULE};
+pub use virnucpro_seq::Input;
+pub use virnucpro_weights::{Checkpoint, Summary as CheckpointSummary};

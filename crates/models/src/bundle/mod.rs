@@ -62,6 +62,11 @@ impl Bundle {
         Self::from_files(path.display().to_string(), BundleFiles::open(path)?)
     }
 
+    /// Whether `path` is a bundle by its looks: a folder with a manifest, or a `.vnp` file.
+    pub fn is_at(path: &Path) -> bool {
+        path.join(MANIFEST).is_file() || path.extension().is_some_and(|ending| ending == "vnp")
+    }
+
     fn from_files(name: String, files: BundleFiles) -> Result<Self, ModelError> {
         let manifest = Manifest::from_json(&name, &files.read(&name, MANIFEST)?)?;
         Ok(Self { name, manifest, files })

@@ -1,0 +1,38 @@
+//! `virnucpro embed`.
+
+use virnucpro_pipeline::{CancelToken, EmbedConfig, embed};
+
+use crate::args::EmbedArgs;
+use crate::console::{self, ProgressView};
+
+pub(crate) fn run(args: &EmbedArgs, cancel: &CancelToken) -> anyhow::Result<()> {
+    let device = super::open_device(&args.device)?;
+    if !args.quiet {
+        eprintln!("device: {}, {}", device.name(), device.reason());
+    }
+    let config = EmbedConfig {
+        inputs: super::inputs(&args.inputs),
+        model: args.model.clone(),
+        output: args.output.clone(),
+        pooling: args.pool.into(),
+        alphabet: args.alphabet.map(Into::into),
+        layer: args.layer,
+        token_budget: args.token_budget,
+    };
+    let mut view = ProgressView::new(args.quiet);
+    let result = embed(&config, &device, cancel, &mut |progress| view.update(progress));
+    view.finish();
+    let report = result?;
+    if !args.quiet {
+        console::warnings(&report.warnings);
+        let efficiency = report.packing_efficiency.unwrap_or_default();
+        println!(
+            "{} sequences, {} tokens (packing_efficiency {efficiency:.3}), hidden_size {}",
+            report.sequences, report.tokens, report.hidden_size
+        );
+        for file in &report.files {
+            println!("wrote {}", file.display());
+        }
+    }
+    Ok(())
+}

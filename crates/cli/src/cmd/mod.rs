@@ -1,0 +1,29 @@
+//! One file per command: arguments in, one call, a report out.
+
+pub(crate) mod classify;
+pub(crate) mod consensus;
+pub(crate) mod embed;
+pub(crate) mod models;
+pub(crate) mod predict;
+pub(crate) mod translate;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::thread;
+
+use virnucpro_pipeline::{Device, Input};
+
+use crate::args::DeviceArgs;
+
+fn inputs(paths: &[PathBuf]) -> Vec<Input> {
+    paths.iter().map(Input::from).collect()
+}
+
+/// The number asked for, or one per core.
+fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
+    asked.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn open_device(args: &DeviceArgs) -> anyhow::Result<Device> {
+    Ok(Device::open(args.device.into(), threads(args.threads).get())?)
+}

@@ -1,0 +1,69 @@
+//! `virnucpro predict`.
+
+use std::io::{self, Write};
+
+use virnucpro_pipeline::{CancelToken, PredictConfig, PredictReport, predict};
+
+use crate::args::PredictArgs;
+use crate::console::{self, ProgressView};
+
+pub(crate) fn run(args: &PredictArgs, cancel: &CancelToken) -> anyhow::Result<()> {
+    let device = super::open_device(&args.device)?;
+    let is_silent = args.quiet || args.json;
+    if !is_silent {
+        eprintln!("device: {}, {}", device.name(), device.reason());
+    }
+    let config = PredictConfig {
+        inputs: super::inputs(&args.inputs),
+        output_dir: args.output.clone(),
+        model: args.model.clone(),
+        chunk_length: args.chunk_length,
+        threads: super::threads(args.device.threads),
+        min_length_nt: args.min_length,
+        token_budget: args.token_budget,
+    };
+    let mut view = ProgressView::new(is_silent);
+    let result = predict(&config, &device, cancel, &mut |progress| view.update(progress));
+    view.finish();
+    let report = result?;
+    if !args.quiet {
+        console::warnings(&report.summary.warnings);
+    }
+    let mut out = io::stdout().lock();
+    if args.json {
+        report.summary.write(&mut out)?;
+    } else if !args.quiet {
+        out.write_all(describe(&report).as_bytes())?;
+    }
+    Ok(())
+}
+
+fn describe(report: &PredictReport) -> String {
+    let summary = &report.summary;
+    let (counts, contigs) = (&summary.counts, &summary.counts.contigs);
+    let seconds: f64 = summary.timings.iter().map(|t| t.elapsed_ms).sum::<f64>() / 1e3;
+    let mut text = format!(
+        "{} sequences: {} viral, {} not viral, {} without an open frame",
+        counts.records, contigs.viral, contigs.nonviral, contigs.unreadable
+    );
+    for (count, what) in [(contigs.too_short, "too short"), (contigs.empty, "empty")] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    text.push_str(&format!(
+        "\n{} chunks, {} of them with an open frame, {} of these viral; {} frames scored\n\
+         model {}, {} on {}, {seconds:.1} s\n",
+        counts.chunks,
+        counts.readable_chunks,
+        counts.viral_chunks,
+        counts.rows_written,
+        summary.model.name,
+        summary.precision,
+        summary.device,
+    ));
+    for file in &report.files {
+        text.push_str(&format!("wrote {}\n", file.display()));
+    }
+    text
+}
