@@ -1,8 +1,11 @@
 //! What can go wrong with a model.
 
+use std::io;
+use std::path::Path;
+
 use virnucpro_backend::BackendError;
 use virnucpro_batch::BatchError;
-use virnucpro_weights::WeightsError;
+use virnucpro_weights::{WeightsError, one_line};
 
 /// A model could not be loaded, or could not run.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +26,15 @@ pub enum ModelError {
         /// The file.
         file: String,
         /// The system's reason.
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// A `config.json` (or the settings inside a checkpoint) cannot be used.
+    /// An output is there already; it was not touched.
+    #[error("{file}: exists already; remove it or choose another name")]
+    OutputExists {
+        /// The file or folder.
+        file: String,
+    },
+    /// A `config.json`, or a value inside a checkpoint, cannot be used.
     #[error("{file}: {reason}")]
     Config {
         /// The file.
@@ -82,7 +91,7 @@ pub enum ModelError {
     FeatureWidth {
         /// Features the classifier was trained on.
         expected: usize,
-        /// Features given.
+        /// Features given: the width of a row where it is known, otherwise all of them.
         found: usize,
     },
 }
@@ -92,7 +101,19 @@ fn list(lengths: &[usize]) -> String {
 }
 
 impl ModelError {
-    pub(crate) fn config(file: &str, reason: impl Into<String>) -> Self {
-        Self::Config { file: file.to_owned(), reason: reason.into() }
+    /// A refused setting; foreign text in `reason` is made safe to print.
+    pub(crate) fn config(file: &str, reason: impl AsRef<str>) -> Self {
+        Self::Config { file: one_line(file), reason: one_line(reason.as_ref()) }
+    }
+
+    /// A refused bundle; foreign text in `reason` is made safe to print.
+    pub(crate) fn bundle(bundle: &str, reason: impl AsRef<str>) -> Self {
+        Self::Bundle { bundle: one_line(bundle), reason: one_line(reason.as_ref()) }
+    }
+
+    /// For `map_err`: what the system said about `path`.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let file = one_line(&path.display().to_string());
+        move |source| Self::Io { file, source }
     }
 }

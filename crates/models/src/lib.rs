@@ -12,10 +12,12 @@ pub mod dnabert_s;
 mod encoder;
 mod error;
 pub mod esm2;
-mod files;
+mod settings;
+mod staging;
+mod stored;
 
 pub use bundle::Bundle;
-pub use classifier::Classifier;
+pub use classifier::{Classifier, Score};
 pub use convert::{Converted, convert};
 pub use dnabert_s::{DnabertS, DnabertSConfig};
 pub use encoder::{Embeddings, Encoder, EncoderConfig, EncoderSource, Pooling};

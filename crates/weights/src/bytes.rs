@@ -9,6 +9,7 @@ use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use virnucpro_backend::MappedFile;
 
 /// Who keeps the bytes alive.
@@ -49,6 +50,11 @@ impl Bytes {
     /// Wraps bytes that are part of the program.
     pub fn from_static(bytes: &'static [u8]) -> Self {
         Self { owner: Owner::Static(bytes), range: 0..bytes.len() }
+    }
+
+    /// SHA-256 of the bytes, in lower-case hexadecimal. Reads all of them.
+    pub fn sha256(&self) -> String {
+        Sha256::digest(self).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The part `range` of this region, or `None` when it does not lie inside.

@@ -43,8 +43,8 @@ pub enum WeightsError {
         /// The broken rule.
         what: String,
     },
-    /// A PyTorch archive (the zip layer) is damaged or of a kind that is not read.
-    #[error("{file}: PyTorch archive: {what}")]
+    /// A zip archive is damaged, or it is not laid out as the files it should hold.
+    #[error("{file}: archive: {what}")]
     BadArchive {
         /// File.
         file: String,
@@ -140,11 +140,5 @@ pub enum WeightsError {
         file: String,
         /// Tensor.
         name: String,
-    },
-    /// A tensor of integers was asked for as floating point.
-    #[error("element type {found} cannot be widened to F32")]
-    NotFloat {
-        /// Element type found.
-        found: DType,
     },
 }

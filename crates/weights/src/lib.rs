@@ -19,15 +19,16 @@ mod summary;
 mod tensor_reader;
 mod torch;
 mod unique_map;
-mod widen;
+mod zip_entries;
 
 pub use bytes::Bytes;
 pub use checkpoint::{Checkpoint, FileHash, Format};
 pub use error::{Result, WeightsError};
 pub use pickle::{Object, Value};
+pub use printable::{one_line, printable};
 pub use safetensors::write_safetensors;
 pub use state_dict::state_dict;
 pub use stored_tensor::StoredTensor;
 pub use summary::{Summary, TensorSummary};
 pub use tensor_reader::{NamePattern, TensorReader};
-pub use widen::{to_f32_vec, widen_into};
+pub use zip_entries::ZipEntries;

@@ -8,12 +8,12 @@ const MAX_MESSAGE_CHARS: usize = 600;
 
 /// Escapes control characters and cuts long names, so that a message stays one readable line
 /// whatever a file holds.
-pub(crate) fn printable(name: &str) -> String {
+pub fn printable(name: &str) -> String {
     escaped(name, MAX_SHOWN_CHARS)
 }
 
-/// The same for a whole message.
-pub(crate) fn one_line(message: &str) -> String {
+/// Like [`printable`], for a whole message: longer text is kept.
+pub fn one_line(message: &str) -> String {
     escaped(message, MAX_MESSAGE_CHARS)
 }
 

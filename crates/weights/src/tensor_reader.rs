@@ -11,7 +11,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Result, WeightsError};
 use crate::printable::printable;
 
-/// Element types that [`to_f32_vec`](crate::to_f32_vec) accepts.
+/// Element types that [`TensorView::to_f32_vec`] accepts.
 const FLOATS: [DType; 4] = [DType::F32, DType::F16, DType::BF16, DType::F64];
 
 /// Tensor names that may be left over.

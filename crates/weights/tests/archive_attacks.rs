@@ -209,7 +209,7 @@ fn half_precision_storages_are_read() {
     {
         let p = Pickle::new().op(b"}").text("w").tensor(class, "0", 2, (0, &[2], &[1])).op(b"s");
         let checkpoint = open(archive(&p.stop(), &[("0", &half)])).unwrap();
-        let wide = virnucpro_weights::to_f32_vec(&checkpoint.get("w").unwrap()).unwrap();
+        let wide = checkpoint.get("w").unwrap().to_f32_vec().unwrap();
         assert_eq!(wide, expected, "{class}");
     }
 }

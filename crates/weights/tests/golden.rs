@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use virnucpro_backend::DType;
-use virnucpro_weights::{Checkpoint, Format, NamePattern, Value, to_f32_vec};
+use virnucpro_weights::{Checkpoint, Format, NamePattern, Value};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden")).join(name)
@@ -125,7 +125,7 @@ fn golden_head_is_taken_with_its_shapes() {
         ("output_layer.bias", &[2]),
     ] {
         let view = reader.take(name, shape).unwrap();
-        assert!(to_f32_vec(&view).unwrap().iter().all(|v| v.is_finite()));
+        assert!(view.to_f32_vec().unwrap().iter().all(|v| v.is_finite()));
     }
     reader.finish(&[NamePattern::Suffix(".num_batches_tracked")]).unwrap();
 }
@@ -158,7 +158,7 @@ fn golden_reference_outputs_merge_is_a_concatenation() {
     // One file holds tensors, the other dicts of lists of numbers.
     let row = |row: &Value| -> Vec<f32> {
         match row.as_tensor() {
-            Some(tensor) => to_f32_vec(&tensor.view()).unwrap(),
+            Some(tensor) => tensor.view().to_f32_vec().unwrap(),
             None => {
                 let numbers = row.get("mean_representation").unwrap().as_items().unwrap();
                 numbers.iter().map(|v| v.as_f64().unwrap() as f32).collect()
@@ -177,7 +177,7 @@ fn golden_reference_outputs_merge_is_a_concatenation() {
     assert!(dna.is_empty() && protein.is_empty());
     let merged_rows = merged.get("data").unwrap();
     assert_eq!(merged_rows.shape(), [4, 3328]);
-    let merged_rows = to_f32_vec(&merged_rows).unwrap();
+    let merged_rows = merged_rows.to_f32_vec().unwrap();
     let (dna_ids, protein_ids) = (ids(&dna, "nucleotide"), ids(&protein, "proteins"));
     let (dna_rows, protein_rows) = (rows(&dna), rows(&protein));
     for (id, row) in ids(&merged, "ids").iter().zip(merged_rows.chunks(3328)) {

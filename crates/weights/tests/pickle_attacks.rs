@@ -306,7 +306,7 @@ fn good_archive_is_read_in_every_detail() {
     assert_eq!(names, ["layer.count", "layer.tied", "layer.weight"]);
     let weight = checkpoint.get("layer.weight").unwrap();
     assert_eq!(weight.shape(), [3, 2]);
-    let floats = virnucpro_weights::to_f32_vec(&weight).unwrap();
+    let floats = weight.to_f32_vec().unwrap();
     assert_eq!(floats, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
     assert!(!checkpoint.tensor("layer.weight").unwrap().is_contiguous());
     assert_eq!(checkpoint.get("layer.count").unwrap().data(), 7i64.to_le_bytes());

@@ -1,21 +1,18 @@
 //! Making a bundle from local models.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use virnucpro_weights::{Bytes, Checkpoint};
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
 
-use super::manifest::{ClassifierPart, EncoderPart, MANIFEST, Manifest};
-use super::sha256_hex;
+use super::archive::write_archive;
+use super::manifest::{
+    ClassifierPart, ENCODER_FILES, EncoderPart, MANIFEST, Manifest, check_chunk_lengths,
+};
+use crate::classifier::StoredClassifier;
 use crate::convert::{write_classifier, write_encoder};
+use crate::staging::{PartialFolder, refuse_existing};
 use crate::{EncoderSource, ModelError};
-
-/// Alignment of the files in a bundle archive, so that a mapped tensor starts on a cache line.
-const ARCHIVE_ALIGNMENT: u16 = 64;
 
 /// A classifier file and the chunk lengths it was trained on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,132 +38,88 @@ pub struct BundleRecipe {
 
 /// Writes a bundle to `output`: a folder, or a single file if the name ends in `.vnp`.
 ///
-/// It is put together under a name ending in `.partial` and renamed when it is complete; an
-/// existing output is not touched.
+/// Every model is checked before the first byte is written. The bundle is put together under a
+/// name ending in `.partial` and renamed when it is complete; an existing output is not touched.
 ///
 /// # Errors
-/// A model that cannot be read or does not fit the others, or an output that exists or cannot be
-/// written.
+/// A model that cannot be read or does not fit the others, [`ModelError::OutputExists`], or an
+/// output that cannot be written.
 pub fn create(recipe: &BundleRecipe, output: &Path) -> Result<Manifest, ModelError> {
-    let refuse =
-        |reason: String| ModelError::Bundle { bundle: output.display().to_string(), reason };
-    if output.exists() {
-        return Err(refuse("exists already".into()));
-    }
-    let mut partial = output.as_os_str().to_owned();
-    partial.push(".partial");
-    let folder = PathBuf::from(partial);
-    if folder.exists() {
-        return Err(refuse(format!("{} is left from an earlier run; remove it", folder.display())));
-    }
-    let made = fill(recipe, &folder, output).inspect_err(|_error| {
-        // The error that matters is the first one; a folder that cannot be removed is named by
-        // the next run.
-        let _ = fs::remove_dir_all(&folder);
-    })?;
-    Ok(made)
-}
-
-fn fill(recipe: &BundleRecipe, folder: &Path, output: &Path) -> Result<Manifest, ModelError> {
-    let refuse =
-        |reason: String| ModelError::Bundle { bundle: output.display().to_string(), reason };
-    let protein = EncoderSource::open(&recipe.protein_encoder)?;
-    let nucleotide = EncoderSource::open(&recipe.nucleotide_encoder)?;
-    for (source, expected) in [(&protein, "ESM-2"), (&nucleotide, "DNABERT-S")] {
-        let found = source.config().architecture();
-        if found != expected {
-            return Err(refuse(format!(
-                "{} is a {found} model, expected {expected}",
-                source.name()
-            )));
-        }
-    }
-    nucleotide.tokenizer()?;
+    let refuse = |reason: String| ModelError::bundle(&output.display().to_string(), reason);
+    check_chunk_lengths(recipe.classifiers.iter().map(|c| &c.chunk_lengths[..])).map_err(refuse)?;
+    let protein = open_encoder(&recipe.protein_encoder, "ESM-2")?;
+    let nucleotide = open_encoder(&recipe.nucleotide_encoder, "DNABERT-S")?;
     let features = protein.config().hidden_size() + nucleotide.config().hidden_size();
-    write_encoder(&protein, &folder.join("esm2"))?;
-    write_encoder(&nucleotide, &folder.join("dnabert_s"))?;
-    let heads = folder.join("heads");
-    fs::create_dir_all(&heads).map_err(io_error(&heads))?;
-    let mut classifiers = Vec::new();
+    let mut checkpoints = Vec::with_capacity(recipe.classifiers.len());
     for classifier in &recipe.classifiers {
         let checkpoint = Checkpoint::open(&classifier.path)?;
-        let width = checkpoint.tensor("hidden_layer.weight").map(|t| t.shape().to_vec());
-        if width.as_ref().and_then(|shape| shape.get(1)) != Some(&features) {
-            return Err(refuse(format!(
-                "{} is not a classifier of {features} features (its first layer is {width:?})",
-                classifier.path.display()
-            )));
+        let found = StoredClassifier::take(&checkpoint)?.num_features();
+        if found != features {
+            let reason =
+                format!("a classifier of {found} features, the encoders give {features} together");
+            return Err(ModelError::config(checkpoint.source(), reason));
         }
+        checkpoints.push(checkpoint);
+    }
+    let is_archive = output.extension().is_some_and(|extension| extension == "vnp");
+    if is_archive {
+        // A file cannot take the place of an empty folder.
+        refuse_existing(output)?;
+    }
+
+    let folder = PartialFolder::create(output)?;
+    let part = |source: &EncoderSource, path: &str| -> Result<EncoderPart, ModelError> {
+        folder.make_folder(path)?;
+        write_encoder(source, &folder, &format!("{path}/"))?;
+        encoder_part(folder.path(), path)
+    };
+    let protein_encoder = part(&protein, "esm2")?;
+    let nucleotide_encoder = part(&nucleotide, "dnabert_s")?;
+    folder.make_folder("heads")?;
+    let mut classifiers = Vec::with_capacity(checkpoints.len());
+    for (classifier, checkpoint) in recipe.classifiers.iter().zip(&checkpoints) {
         let lengths: Vec<String> = classifier.chunk_lengths.iter().map(usize::to_string).collect();
         let path = format!("heads/{}.safetensors", lengths.join("_"));
-        write_classifier(&checkpoint, &folder.join(&path))?;
-        classifiers.push(ClassifierPart {
-            sha256: hash(&folder.join(&path))?,
-            path,
-            chunk_lengths: classifier.chunk_lengths.clone(),
-        });
+        let file = folder.path().join(&path);
+        write_classifier(&StoredClassifier::take(checkpoint)?, &file)?;
+        let (sha256, chunk_lengths) = (hash(&file)?, classifier.chunk_lengths.clone());
+        classifiers.push(ClassifierPart { path, sha256, chunk_lengths });
     }
-    let manifest = Manifest::new(
-        recipe.name.clone(),
-        encoder_part(folder, "esm2")?,
-        encoder_part(folder, "dnabert_s")?,
-        classifiers,
-    );
+    let manifest =
+        Manifest::new(recipe.name.clone(), protein_encoder, nucleotide_encoder, classifiers);
     manifest.check().map_err(refuse)?;
     let json = serde_json::to_vec_pretty(&manifest).map_err(|e| refuse(e.to_string()))?;
-    let path = folder.join(MANIFEST);
-    fs::write(&path, json).map_err(io_error(&path))?;
-    if output.extension().is_some_and(|extension| extension == "vnp") {
-        archive(folder, &manifest, output)?;
-        fs::remove_dir_all(folder).map_err(io_error(folder))?;
+    folder.write(MANIFEST, &json)?;
+    if is_archive {
+        const ARCHIVE: &str = "archive";
+        let archive = folder.path().join(ARCHIVE);
+        write_archive(folder.path(), &manifest, &archive).map_err(ModelError::io(&archive))?;
+        folder.finish_as_file(ARCHIVE)?;
     } else {
-        fs::rename(folder, output).map_err(io_error(output))?;
+        folder.finish()?;
     }
     Ok(manifest)
 }
 
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ModelError {
-    let file = path.display().to_string();
-    move |source| ModelError::Io { file, source }
+fn open_encoder(path: &Path, expected: &str) -> Result<EncoderSource, ModelError> {
+    let source = EncoderSource::open(path)?;
+    source.expect_architecture(expected)?;
+    source.check()?;
+    source.tokenizer()?;
+    Ok(source)
 }
 
 fn hash(path: &Path) -> Result<String, ModelError> {
-    Ok(sha256_hex(&Bytes::map(path).map_err(io_error(path))?))
+    Ok(Bytes::map(path).map_err(ModelError::io(path))?.sha256())
 }
 
 fn encoder_part(folder: &Path, path: &str) -> Result<EncoderPart, ModelError> {
     let mut files = BTreeMap::new();
-    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+    for name in ENCODER_FILES {
         let file = folder.join(path).join(name);
         if file.exists() {
             files.insert(name.to_owned(), hash(&file)?);
         }
     }
     Ok(EncoderPart { path: path.to_owned(), files })
-}
-
-/// Writes the folder as one uncompressed archive, so that its files can be mapped in place.
-fn archive(folder: &Path, manifest: &Manifest, output: &Path) -> Result<(), ModelError> {
-    let mut paths = vec![MANIFEST.to_owned()];
-    for part in [&manifest.protein_encoder, &manifest.nucleotide_encoder] {
-        paths.extend(part.files.keys().map(|file| format!("{}/{file}", part.path)));
-    }
-    paths.extend(manifest.classifiers.iter().map(|classifier| classifier.path.clone()));
-    let options = SimpleFileOptions::default()
-        .compression_method(CompressionMethod::Stored)
-        .large_file(true)
-        .with_alignment(ARCHIVE_ALIGNMENT);
-    let partial = folder.join("archive");
-    let write = || -> io::Result<()> {
-        let mut zip = ZipWriter::new(BufWriter::new(File::create(&partial)?));
-        for path in &paths {
-            zip.start_file(path.as_str(), options)?;
-            zip.write_all(&Bytes::map(&folder.join(path))?)?;
-        }
-        let mut file = zip.finish()?;
-        file.flush()?;
-        file.get_ref().sync_all()?;
-        fs::rename(&partial, output)
-    };
-    write().map_err(io_error(output))
 }

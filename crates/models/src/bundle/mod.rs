@@ -4,6 +4,7 @@
 //! `mini` bundle inside the program. Every file is bound to its SHA-256 by the manifest, and every
 //! classifier to the chunk lengths it was trained on.
 
+mod archive;
 mod create;
 mod files;
 mod manifest;
@@ -11,7 +12,6 @@ mod mini;
 
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
 use virnucpro_backend::Backend;
 use virnucpro_weights::{Bytes, Checkpoint};
 
@@ -19,7 +19,7 @@ pub use create::{BundleRecipe, ClassifierFile, create};
 use files::BundleFiles;
 pub use manifest::{ClassifierPart, EncoderPart, MANIFEST, Manifest};
 
-use crate::{Classifier, EncoderSource, ModelError};
+use crate::{Classifier, EncoderConfig, EncoderSource, ModelError};
 
 /// An opened bundle, its manifest checked.
 #[derive(Debug)]
@@ -40,18 +40,13 @@ pub struct BundlePart {
     pub sha256: String,
 }
 
-/// SHA-256 in lower-case hexadecimal.
-pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Bundle {
     /// The bundle that ships inside the program.
     ///
     /// # Errors
     /// None, unless the program itself is damaged.
     pub fn mini() -> Result<Self, ModelError> {
-        Self::from_files("mini".into(), BundleFiles::embedded(mini::FILES))
+        Self::from_files("mini".into(), BundleFiles::Embedded(mini::FILES))
     }
 
     /// Opens a bundle folder or file.
@@ -109,7 +104,8 @@ impl Bundle {
     /// The classifier trained for chunks of `chunk_length` nucleotides.
     ///
     /// # Errors
-    /// [`ModelError::NoClassifier`] for any other length; a missing or altered file.
+    /// [`ModelError::NoClassifier`] for any other length; a missing or altered file, or a classifier
+    /// of other features than the encoders give.
     pub fn classifier<B: Backend>(
         &self,
         backend: &B,
@@ -118,7 +114,27 @@ impl Bundle {
         let part = self.classifier_part(chunk_length)?;
         let bytes = self.checked(&part.path, &part.sha256)?;
         let name = format!("{}/{}", self.name, part.path);
-        Classifier::load(backend, &Checkpoint::from_bytes(&name, bytes)?)
+        let classifier = Classifier::load(backend, &Checkpoint::from_bytes(&name, bytes)?)?;
+        let (found, expected) = (classifier.num_features(), self.num_features()?);
+        if found != expected {
+            let reason = format!(
+                "{} is a classifier of {found} features, the encoders give {expected} together",
+                part.path
+            );
+            return Err(ModelError::bundle(&self.name, reason));
+        }
+        Ok(classifier)
+    }
+
+    /// Width of the features that the two encoders give together.
+    fn num_features(&self) -> Result<usize, ModelError> {
+        let hidden_size = |part: &EncoderPart| {
+            let json = self.encoder_file(part, "config.json")?;
+            let name = format!("{}/{}/config.json", self.name, part.path);
+            Ok::<_, ModelError>(EncoderConfig::from_json(&name, &json)?.hidden_size())
+        };
+        let Manifest { protein_encoder, nucleotide_encoder, .. } = &self.manifest;
+        Ok(hidden_size(nucleotide_encoder)? + hidden_size(protein_encoder)?)
     }
 
     /// Manifest entry of the classifier for `chunk_length`.
@@ -141,14 +157,8 @@ impl Bundle {
     pub fn parts(&self, chunk_length: usize) -> Result<Vec<BundlePart>, ModelError> {
         let classifier = self.classifier_part(chunk_length)?;
         let encoder = |role: &'static str, part: &EncoderPart| -> Vec<BundlePart> {
-            part.files
-                .iter()
-                .map(|(file, sha256)| BundlePart {
-                    role,
-                    path: format!("{}/{file}", part.path),
-                    sha256: sha256.clone(),
-                })
-                .collect()
+            let files = part.paths();
+            files.map(|(path, sha256)| BundlePart { role, path, sha256: sha256.into() }).collect()
         };
         let mut parts = encoder("protein_encoder", &self.manifest.protein_encoder);
         parts.extend(encoder("nucleotide_encoder", &self.manifest.nucleotide_encoder));
@@ -162,7 +172,7 @@ impl Bundle {
 
     fn checked(&self, path: &str, expected: &str) -> Result<Bytes, ModelError> {
         let bytes = self.files.read(&self.name, path)?;
-        let found = sha256_hex(&bytes);
+        let found = bytes.sha256();
         if found == expected {
             return Ok(bytes);
         }
@@ -174,28 +184,25 @@ impl Bundle {
         })
     }
 
+    /// The bytes of file `name` of an encoder, checked against its hash.
+    fn encoder_file(&self, part: &EncoderPart, name: &str) -> Result<Bytes, ModelError> {
+        let path = format!("{}/{name}", part.path);
+        let sha256 = part.files.get(name).ok_or_else(|| {
+            ModelError::bundle(&self.name, format!("{MANIFEST}: it lists no {path}"))
+        })?;
+        self.checked(&path, sha256)
+    }
+
     fn encoder(&self, part: &EncoderPart, expected: &str) -> Result<EncoderSource, ModelError> {
-        let file = |name: &str| -> Result<Option<Bytes>, ModelError> {
-            let path = format!("{}/{name}", part.path);
-            part.files.get(name).map(|sha256| self.checked(&path, sha256)).transpose()
-        };
-        let required = |name: &str| -> Result<Bytes, ModelError> {
-            file(name)?.ok_or_else(|| ModelError::Bundle {
-                bundle: self.name.clone(),
-                reason: format!("the manifest lists no {}/{name}", part.path),
-            })
-        };
+        let config = self.encoder_file(part, "config.json")?;
+        let weights = self.encoder_file(part, "model.safetensors")?;
+        let has_tokenizer = part.files.contains_key("tokenizer.json");
+        let tokenizer =
+            has_tokenizer.then(|| self.encoder_file(part, "tokenizer.json")).transpose()?;
         let name = format!("{}/{}", self.name, part.path);
-        let weights = format!("{name}/model.safetensors");
-        let checkpoint = Checkpoint::from_bytes(&weights, required("model.safetensors")?)?;
-        let tokenizer = file("tokenizer.json")?;
-        let source =
-            EncoderSource::from_parts(&name, required("config.json")?, checkpoint, tokenizer)?;
-        let found = source.config().architecture();
-        if found != expected {
-            let reason = format!("{} is a {found} model, expected {expected}", part.path);
-            return Err(ModelError::Bundle { bundle: self.name.clone(), reason });
-        }
+        let checkpoint = Checkpoint::from_bytes(&format!("{name}/model.safetensors"), weights)?;
+        let source = EncoderSource::from_parts(&name, config, checkpoint, tokenizer)?;
+        source.expect_architecture(expected)?;
         Ok(source)
     }
 }

@@ -1,13 +1,14 @@
 //! The classifier: one hidden layer with batch norm over the two encoders' features.
 
+mod stored;
 mod weights;
 
 use virnucpro_backend::{Backend, Epilogue};
 use virnucpro_weights::Checkpoint;
 
 use crate::ModelError;
+pub(crate) use stored::{EPS_KEY, FIRST_LAYER, StoredClassifier};
 use weights::FoldedWeights;
-pub(crate) use weights::tensor_names;
 
 /// Rows scored at a time; bounds the memory of scoring large feature files.
 const SCORE_ROWS: usize = 4096;
@@ -39,7 +40,8 @@ impl<B: Backend> Classifier<B> {
     /// Loads a classifier: safetensors, a pickled state dict, or a pickled whole module.
     ///
     /// # Errors
-    /// A missing, unexpected or misshapen tensor, or running statistics that are not usable.
+    /// A missing, unexpected or misshapen tensor, a value that is not finite, or a running variance
+    /// that is negative; each names the file and the tensor.
     pub fn load(backend: &B, checkpoint: &Checkpoint) -> Result<Self, ModelError> {
         let folded = FoldedWeights::read(checkpoint)?;
         Ok(Self {
@@ -50,7 +52,7 @@ impl<B: Backend> Classifier<B> {
         })
     }
 
-    /// Width of a row of features.
+    /// Width of a row of features: the nucleotide encoder's mean, then the protein encoder's.
     pub fn num_features(&self) -> usize {
         self.num_features
     }

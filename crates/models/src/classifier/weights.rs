@@ -1,29 +1,10 @@
-//! The tensors of a classifier, with the batch norm folded away.
+//! The classifier's two layers on the host, with the batch norm folded away.
 
 use virnucpro_backend::{Backend, DType, TensorView};
-use virnucpro_weights::{Checkpoint, Value, WeightsError};
+use virnucpro_weights::Checkpoint;
 
+use super::stored::StoredClassifier;
 use crate::ModelError;
-
-/// `eps` of PyTorch's `BatchNorm1d`, used when the file does not carry its own.
-///
-/// # Source
-/// PyTorch: torch.nn.BatchNorm1d; SPEC of the original tool states the same.
-const BATCH_NORM_EPS: f64 = 1e-5;
-
-/// Names of the tensors a classifier consists of, without `bn1.num_batches_tracked`.
-pub(crate) fn tensor_names() -> [&'static str; 8] {
-    [
-        "hidden_layer.weight",
-        "hidden_layer.bias",
-        "bn1.weight",
-        "bn1.bias",
-        "bn1.running_mean",
-        "bn1.running_var",
-        "output_layer.weight",
-        "output_layer.bias",
-    ]
-}
 
 /// Both layers on the host, f32 little-endian.
 pub(super) struct FoldedWeights {
@@ -40,46 +21,32 @@ fn bytes(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
 }
 
 impl FoldedWeights {
+    /// Reads and folds the weights; `file` names them in errors.
+    ///
+    /// One value that is not a number would make every score one, so all are looked at.
     pub(super) fn read(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
         let file = checkpoint.source();
-        let shape = checkpoint.tensor("hidden_layer.weight").map(|tensor| tensor.shape());
-        let [hidden_size, num_features] = match shape {
-            Some(&[hidden, features]) if hidden > 0 && features > 0 => [hidden, features],
-            Some(shape) => {
-                let reason = format!("hidden_layer.weight has shape {shape:?}, expected a matrix");
+        let stored = StoredClassifier::take(checkpoint)?;
+        let mut values = Vec::with_capacity(8);
+        for (name, tensor) in stored.tensors() {
+            let tensor = tensor.to_f32_vec()?;
+            if let Some(at) = tensor.iter().position(|value| !value.is_finite()) {
+                let reason = format!("tensor {name}: element {at} is {}", tensor[at]);
                 return Err(ModelError::config(file, reason));
             }
-            None => {
-                return Err(ModelError::Weights(WeightsError::MissingTensor {
-                    file: file.to_owned(),
-                    name: "hidden_layer.weight".into(),
-                }));
-            }
-        };
-        let mut reader = checkpoint.reader();
-        let mut take = |name: &str, shape: &[usize]| -> Result<Vec<f32>, ModelError> {
-            Ok(reader.take(name, shape)?.to_f32_vec()?)
-        };
-        let weight = take("hidden_layer.weight", &[hidden_size, num_features])?;
-        let bias = take("hidden_layer.bias", &[hidden_size])?;
-        let gamma = take("bn1.weight", &[hidden_size])?;
-        let beta = take("bn1.bias", &[hidden_size])?;
-        let mean = take("bn1.running_mean", &[hidden_size])?;
-        let variance = take("bn1.running_var", &[hidden_size])?;
-        let output_weight = take("output_layer.weight", &[2, hidden_size])?;
-        let output_bias = take("output_layer.bias", &[2])?;
-        if checkpoint.contains("bn1.num_batches_tracked") {
-            reader.take_as("bn1.num_batches_tracked", &[], &[DType::I64])?;
+            values.push(tensor);
         }
-        reader.finish(&[])?;
+        let [weight, bias, gamma, beta, mean, variance, output_weight, output_bias] =
+            <[Vec<f32>; 8]>::try_from(values).expect("one entry for each of the eight tensors");
 
-        let eps = batch_norm_eps(checkpoint).unwrap_or(BATCH_NORM_EPS);
+        let num_features = stored.num_features();
         let mut hidden_weight = Vec::with_capacity(weight.len());
-        let mut hidden_bias = Vec::with_capacity(hidden_size);
+        let mut hidden_bias = Vec::with_capacity(bias.len());
         for (unit, row) in weight.chunks_exact(num_features).enumerate() {
-            let spread = (f64::from(variance[unit]) + eps).sqrt();
-            if spread.is_nan() || spread <= 0.0 {
-                let reason = format!("bn1.running_var[{unit}] is {}", variance[unit]);
+            let spread = (f64::from(variance[unit]) + stored.eps).sqrt();
+            if variance[unit] < 0.0 || spread == 0.0 {
+                let reason =
+                    format!("tensor bn1.running_var: element {unit} is {}", variance[unit]);
                 return Err(ModelError::config(file, reason));
             }
             let scale = f64::from(gamma[unit]) / spread;
@@ -89,7 +56,7 @@ impl FoldedWeights {
         }
         Ok(Self {
             num_features,
-            hidden_size,
+            hidden_size: bias.len(),
             hidden_weight: bytes(hidden_weight),
             hidden_bias: bytes(hidden_bias),
             output_weight: bytes(output_weight),
@@ -119,10 +86,4 @@ fn linear<B: Backend>(
     let weight = view(vec![outputs, inputs], weight);
     let bias = view(vec![outputs], bias);
     Ok(backend.linear_weights(&[weight], &[bias])?)
-}
-
-/// `eps` of the batch norm in a pickled whole module.
-fn batch_norm_eps(checkpoint: &Checkpoint) -> Option<f64> {
-    let modules = checkpoint.root()?.attr("_modules")?;
-    modules.get("bn1")?.attr("eps").and_then(Value::as_f64)
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
+use crate::settings::{check_extents, check_positive};
 
 /// Sizes and constants of one DNABERT-S model, as its `config.json` names them.
 ///
@@ -53,18 +54,16 @@ impl DnabertSConfig {
     pub fn from_json(file: &str, json: &[u8]) -> Result<Self, ModelError> {
         let config: Self = serde_json::from_slice(json)
             .map_err(|e| ModelError::config(file, format!("not a DNABERT-S configuration: {e}")))?;
-        for (name, value) in [
+        let extents = [
             ("num_hidden_layers", config.num_hidden_layers),
             ("hidden_size", config.hidden_size),
             ("num_attention_heads", config.num_attention_heads),
             ("intermediate_size", config.intermediate_size),
             ("vocab_size", config.vocab_size),
             ("type_vocab_size", config.type_vocab_size),
-        ] {
-            if value == 0 || value > 1 << 24 {
-                return Err(ModelError::config(file, format!("{name} is {value}")));
-            }
-        }
+        ];
+        check_extents(file, &extents)?;
+        check_positive(file, &[("layer_norm_eps", config.layer_norm_eps)])?;
         if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             return Err(ModelError::config(
                 file,
@@ -77,9 +76,6 @@ impl DnabertSConfig {
         if config.hidden_act != "gelu" {
             let reason = format!("hidden_act is {:?}, only the exact gelu runs", config.hidden_act);
             return Err(ModelError::config(file, reason));
-        }
-        if config.layer_norm_eps.is_nan() || config.layer_norm_eps <= 0.0 {
-            return Err(ModelError::config(file, "layer_norm_eps must be positive"));
         }
         Ok(config)
     }

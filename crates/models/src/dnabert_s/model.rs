@@ -3,10 +3,10 @@
 use virnucpro_backend::{AttentionSpec, Backend, Epilogue, PoolSpec};
 use virnucpro_weights::Checkpoint;
 
-use super::weights::{Layer, Weights};
+use super::weights::{Layer, StoredWeights, Weights};
 use super::{DnabertSConfig, alibi_slopes};
 use crate::ModelError;
-use crate::files::Norm;
+use crate::stored::Norm;
 
 /// A DNABERT-S model on a device.
 pub struct DnabertS<B: Backend> {
@@ -25,7 +25,7 @@ impl<B: Backend> DnabertS<B> {
         checkpoint: &Checkpoint,
         config: DnabertSConfig,
     ) -> Result<Self, ModelError> {
-        let weights = Weights::load(backend, checkpoint, &config)?;
+        let weights = StoredWeights::take(checkpoint, &config)?.upload(backend)?;
         let alibi_slopes = alibi_slopes(config.num_attention_heads);
         Ok(Self { config, alibi_slopes, weights })
     }

@@ -5,7 +5,7 @@ use virnucpro_weights::{Checkpoint, NamePattern, TensorReader};
 
 use super::DnabertSConfig;
 use crate::ModelError;
-use crate::files::{Norm, linear, norm, take_linear, take_norm};
+use crate::stored::{Norm, linear, norm, take_linear, take_norm};
 
 /// One layer on the device.
 pub(super) struct Layer<B: Backend> {
@@ -39,7 +39,7 @@ struct StoredLayer<'a> {
 
 /// Tensors that belong to no part of the forward: the pooler, the masked-language head and
 /// buffers.
-pub(crate) fn left_over() -> [NamePattern<'static>; 6] {
+fn left_over() -> [NamePattern<'static>; 6] {
     [
         NamePattern::Prefix("pooler."),
         NamePattern::Prefix("bert.pooler."),
@@ -51,8 +51,9 @@ pub(crate) fn left_over() -> [NamePattern<'static>; 6] {
 }
 
 /// Prefix the encoder stands under: none, or `bert.` in checkpoints with a head.
-pub(crate) fn root_of(checkpoint: &Checkpoint) -> &'static str {
-    if checkpoint.contains("bert.embeddings.word_embeddings.weight") { "bert." } else { "" }
+fn root_of(checkpoint: &Checkpoint) -> &'static str {
+    let has_root = checkpoint.names().any(|name| name.starts_with("bert.embeddings."));
+    if has_root { "bert." } else { "" }
 }
 
 impl<'a> StoredLayer<'a> {
@@ -89,11 +90,18 @@ impl<'a> StoredLayer<'a> {
     }
 }
 
-impl<B: Backend> Weights<B> {
-    /// Checks every tensor's name, shape and type, and only then uploads the first.
-    pub(super) fn load(
-        backend: &B,
-        checkpoint: &Checkpoint,
+/// Every tensor of the model, checked, still in the file.
+pub(crate) struct StoredWeights<'a> {
+    word_embeddings: TensorView<'a>,
+    token_types: TensorView<'a>,
+    embedding_norm: [TensorView<'a>; 2],
+    layers: Vec<StoredLayer<'a>>,
+}
+
+impl<'a> StoredWeights<'a> {
+    /// Checks every tensor's name, shape and type against the settings.
+    pub(crate) fn take(
+        checkpoint: &'a Checkpoint,
         config: &DnabertSConfig,
     ) -> Result<Self, ModelError> {
         let root = root_of(checkpoint);
@@ -106,18 +114,32 @@ impl<B: Backend> Weights<B> {
             reader.take(&table("token_type_embeddings"), &[config.type_vocab_size, hidden])?;
         let embedding_norm =
             take_norm(&mut reader, &format!("{root}embeddings.LayerNorm"), hidden)?;
+        // Not reserved: the number of layers is only believed once each of them was found.
         let mut layers = Vec::new();
         for layer in 0..config.num_hidden_layers {
             let prefix = format!("{root}encoder.layer.{layer}.");
             layers.push(StoredLayer::take(&mut reader, &prefix, config)?);
         }
         reader.finish(&left_over())?;
+        Ok(Self { word_embeddings, token_types, embedding_norm, layers })
+    }
 
-        Ok(Self {
-            word_embeddings: backend.table(&word_embeddings)?,
-            token_type: backend.vector(&token_types.to_f32_vec()?[..hidden])?,
-            embedding_norm: norm(backend, &embedding_norm)?,
-            layers: layers.iter().map(|layer| layer.upload(backend)).collect::<Result<_, _>>()?,
+    pub(super) fn upload<B: Backend>(&self, backend: &B) -> Result<Weights<B>, ModelError> {
+        let layers = self.layers.iter().map(|layer| layer.upload(backend));
+        let hidden = self.token_types.shape()[1];
+        Ok(Weights {
+            word_embeddings: backend.table(&self.word_embeddings)?,
+            token_type: backend.vector(&self.token_types.to_f32_vec()?[..hidden])?,
+            embedding_norm: norm(backend, &self.embedding_norm)?,
+            layers: layers.collect::<Result<_, _>>()?,
         })
     }
+}
+
+/// Pairs of a stored name and the same name as a bare encoder has it, for every tensor that the
+/// model uses.
+pub(crate) fn to_bare_names(checkpoint: &Checkpoint) -> Vec<(String, String)> {
+    let (root, left_over) = (root_of(checkpoint), left_over());
+    let used = checkpoint.names().filter(|name| !left_over.iter().any(|p| p.matches(name)));
+    used.map(|name| (name.to_owned(), name.strip_prefix(root).unwrap_or(name).to_owned())).collect()
 }

@@ -1,9 +1,10 @@
 //! The settings of an ESM-2 checkpoint.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use virnucpro_weights::{Checkpoint, Value};
 
 use crate::ModelError;
+use crate::settings::{check_extents, check_positive};
 
 /// Sizes and constants of one ESM-2 model, as its Hugging Face `config.json` names them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,47 +20,54 @@ pub struct Esm2Config {
     /// Token ids.
     pub vocab_size: usize,
     /// Added to the variance in every LayerNorm.
-    #[serde(default = "layer_norm_eps")]
     pub layer_norm_eps: f32,
     /// Base of the rotary frequencies.
     #[serde(default = "rope_theta")]
     pub rope_theta: f32,
     /// Whether embeddings are rescaled for masked training.
-    #[serde(default = "yes")]
     pub token_dropout: bool,
     /// Id of `<mask>`.
     #[serde(default = "mask_token_id")]
     pub mask_token_id: u32,
     /// A LayerNorm before the first layer; ESM-2 has none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_false")]
     pub emb_layer_norm_before: bool,
     /// How positions enter; ESM-2 has `rotary`.
-    #[serde(default = "rotary")]
     pub position_embedding_type: String,
 }
 
-/// # Source
-/// facebookresearch/esm: esm/model/esm2.py, LayerNorm of esm/modules.py.
-fn layer_norm_eps() -> f32 {
-    1e-5
+/// What `transformers` wants to see beside the settings.
+#[derive(Serialize)]
+struct HuggingFaceConfig<'a> {
+    model_type: &'static str,
+    architectures: [&'static str; 1],
+    pad_token_id: u32,
+    tie_word_embeddings: bool,
+    #[serde(flatten)]
+    settings: &'a Esm2Config,
 }
 
+/// What fair-esm adds to the variance in every LayerNorm.
+///
+/// # Source
+/// facebookresearch/esm: esm/model/esm2.py, LayerNorm of esm/modules.py.
+const FAIR_ESM_LAYER_NORM_EPS: f32 = 1e-5;
+
+/// Hugging Face configurations did not name the base before other models needed another one.
+///
 /// # Source
 /// facebookresearch/esm: esm/rotary_embedding.py, line 41.
 fn rope_theta() -> f32 {
     10_000.0
 }
 
-fn yes() -> bool {
-    true
-}
-
 fn mask_token_id() -> u32 {
     virnucpro_batch::esm2::MASK
 }
 
-fn rotary() -> String {
-    "rotary".into()
+/// Hugging Face writes `null` for a setting that is off.
+fn null_is_false<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(false))
 }
 
 impl Esm2Config {
@@ -93,7 +101,11 @@ impl Esm2Config {
         };
         let number = |name: &str| {
             setting(name).and_then(Value::as_usize).ok_or_else(|| {
-                ModelError::config(file, format!("no {name} in cfg: not a fair-esm checkpoint"))
+                let reason = format!(
+                    "not a fair-esm checkpoint (no {name} in its cfg); \
+                     other encoders are folders with a config.json"
+                );
+                ModelError::config(file, reason)
             })
         };
         let hidden_size = number("encoder_embed_dim")?;
@@ -103,15 +115,27 @@ impl Esm2Config {
             num_attention_heads: number("encoder_attention_heads")?,
             intermediate_size: hidden_size.saturating_mul(4),
             vocab_size: virnucpro_batch::esm2::VOCAB_SIZE,
-            layer_norm_eps: layer_norm_eps(),
+            layer_norm_eps: FAIR_ESM_LAYER_NORM_EPS,
             rope_theta: rope_theta(),
             token_dropout: setting("token_dropout").and_then(Value::as_bool).unwrap_or(true),
             mask_token_id: mask_token_id(),
             emb_layer_norm_before: false,
-            position_embedding_type: rotary(),
+            position_embedding_type: "rotary".into(),
         };
         config.check(file)?;
         Ok(config)
+    }
+
+    /// The same settings as a Hugging Face `config.json`.
+    pub(crate) fn to_json(&self, has_lm_head: bool) -> Vec<u8> {
+        let published = HuggingFaceConfig {
+            model_type: "esm",
+            architectures: [if has_lm_head { "EsmForMaskedLM" } else { "EsmModel" }],
+            pad_token_id: virnucpro_batch::esm2::PAD,
+            tie_word_embeddings: true,
+            settings: self,
+        };
+        serde_json::to_vec_pretty(&published).expect("numbers and short texts are always JSON")
     }
 
     /// Width of one attention head.
@@ -121,16 +145,15 @@ impl Esm2Config {
 
     fn check(&self, file: &str) -> Result<(), ModelError> {
         let refuse = |reason: String| Err(ModelError::config(file, reason));
-        for (name, value) in [
+        let extents = [
             ("num_hidden_layers", self.num_hidden_layers),
             ("hidden_size", self.hidden_size),
             ("num_attention_heads", self.num_attention_heads),
             ("intermediate_size", self.intermediate_size),
-        ] {
-            if value == 0 || value > 1 << 20 {
-                return refuse(format!("{name} is {value}"));
-            }
-        }
+        ];
+        check_extents(file, &extents)?;
+        let constants = [("layer_norm_eps", self.layer_norm_eps), ("rope_theta", self.rope_theta)];
+        check_positive(file, &constants)?;
         if !self.hidden_size.is_multiple_of(self.num_attention_heads)
             || !self.head_dim().is_multiple_of(2)
         {
@@ -150,9 +173,6 @@ impl Esm2Config {
             return refuse(
                 "an ESM-1 style model; only ESM-2 (rotary, no first LayerNorm) runs".into(),
             );
-        }
-        if !(self.layer_norm_eps > 0.0 && self.rope_theta > 1.0) {
-            return refuse("layer_norm_eps and rope_theta must be positive".into());
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use virnucpro_weights::TensorReader;
 use super::Esm2Config;
 use super::naming::Names;
 use crate::ModelError;
-use crate::files::{Norm, linear, norm, take_linear, take_norm};
+use crate::stored::{Norm, linear, norm, take_linear, take_norm};
 
 /// The head on the device: dense, exact GELU, LayerNorm, decoder.
 pub(super) struct LmHead<B: Backend> {
@@ -23,27 +23,10 @@ pub(super) struct StoredLmHead<'a> {
 }
 
 impl<B: Backend> LmHead<B> {
-    /// The head's tensors, or `None` for a checkpoint without one. A checkpoint that does not
-    /// store the decoder ties it to the embedding table.
-    pub(super) fn take<'a>(
-        reader: &mut TensorReader<'a>,
-        names: &Names,
-        config: &Esm2Config,
-        word_embeddings: &TensorView<'a>,
-    ) -> Result<Option<StoredLmHead<'a>>, ModelError> {
-        let (hidden, vocab) = (config.hidden_size, config.vocab_size);
-        let Some(bias) = reader.take_optional(&names.lm_head("bias"), &[vocab])? else {
-            return Ok(None);
-        };
-        let decoder = reader.take_optional(&names.lm_decoder(), &[vocab, hidden])?;
-        Ok(Some(StoredLmHead {
-            dense: take_linear(reader, &names.lm_head("dense"), [hidden, hidden])?,
-            layer_norm: take_norm(reader, &names.lm_head("layer_norm"), hidden)?,
-            decoder: [decoder.unwrap_or_else(|| word_embeddings.clone()), bias],
-        }))
-    }
-
     /// Logits of every token.
+    ///
+    /// # Shape
+    /// `hidden_states` `[total_tokens, hidden_size]`, result `[total_tokens, vocab_size]`.
     ///
     /// # Source
     /// facebookresearch/esm: esm/modules.py, RobertaLMHead.
@@ -64,7 +47,33 @@ impl<B: Backend> LmHead<B> {
     }
 }
 
-impl StoredLmHead<'_> {
+impl<'a> StoredLmHead<'a> {
+    /// The head's tensors, or `None` for a checkpoint without one. A checkpoint that does not
+    /// store the decoder ties it to the embedding table.
+    pub(super) fn take(
+        reader: &mut TensorReader<'a>,
+        names: &Names,
+        config: &Esm2Config,
+        word_embeddings: &TensorView<'a>,
+    ) -> Result<Option<Self>, ModelError> {
+        let (hidden, vocab) = (config.hidden_size, config.vocab_size);
+        let (Some(dense), Some(layer_norm), Some(bias), Some(decoder)) = (
+            names.lm_head("dense"),
+            names.lm_head("layer_norm"),
+            names.lm_head("bias"),
+            names.lm_decoder(),
+        ) else {
+            return Ok(None);
+        };
+        let stored_decoder = reader.take_optional(&decoder, &[vocab, hidden])?;
+        let decoder = stored_decoder.unwrap_or_else(|| word_embeddings.clone());
+        Ok(Some(Self {
+            dense: take_linear(reader, &dense, [hidden, hidden])?,
+            layer_norm: take_norm(reader, &layer_norm, hidden)?,
+            decoder: [decoder, reader.take(&bias, &[vocab])?],
+        }))
+    }
+
     pub(super) fn upload<B: Backend>(&self, backend: &B) -> Result<LmHead<B>, ModelError> {
         Ok(LmHead {
             dense: linear(backend, &self.dense)?,

@@ -8,4 +8,5 @@ mod weights;
 
 pub use config::Esm2Config;
 pub use model::Esm2;
-pub(crate) use naming::{detect_names, hugging_face_names, left_over};
+pub(crate) use naming::Names;
+pub(crate) use weights::StoredWeights;

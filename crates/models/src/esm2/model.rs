@@ -4,9 +4,9 @@ use virnucpro_backend::{AttentionSpec, Backend, Epilogue, PoolSpec, RotarySpec, 
 use virnucpro_weights::Checkpoint;
 
 use super::Esm2Config;
-use super::weights::{Layer, Weights};
+use super::weights::{Layer, StoredWeights, Weights};
 use crate::ModelError;
-use crate::files::Norm;
+use crate::stored::Norm;
 
 /// Share of tokens that ESM-2's training replaced by `<mask>`: 15 % chosen, 80 % of them masked.
 ///
@@ -36,7 +36,7 @@ impl<B: Backend> Esm2<B> {
         checkpoint: &Checkpoint,
         config: Esm2Config,
     ) -> Result<Self, ModelError> {
-        let weights = Weights::load(backend, checkpoint, &config)?;
+        let weights = StoredWeights::take(checkpoint, &config)?.upload(backend)?;
         Ok(Self { config, weights })
     }
 
@@ -46,6 +46,9 @@ impl<B: Backend> Esm2<B> {
     }
 
     /// Mean over residues, without BOS and EOS, at most the first 1,024.
+    ///
+    /// # Source
+    /// Li-Jing-1997/VirNucPro @0f93f27: units.py, lines 252-261.
     pub fn mean_pool(&self) -> PoolSpec {
         PoolSpec::Mean { skip_first: 1, skip_last: 1, max_tokens: MEAN_POOL_RESIDUES }
     }
@@ -95,7 +98,11 @@ impl<B: Backend> Esm2<B> {
     /// `hidden_states` `[total_tokens, hidden_size]`, result `[total_tokens, vocab_size]`.
     ///
     /// # Errors
-    /// [`ModelError::NoLmHead`] for a checkpoint without that head.
+    /// [`ModelError::NoLmHead`] for a checkpoint without that head; hidden states of another
+    /// width.
+    ///
+    /// # Source
+    /// facebookresearch/esm: esm/modules.py, RobertaLMHead.
     pub fn logits(
         &self,
         backend: &B,

@@ -64,12 +64,13 @@ const FAIR_ESM: Naming = Naming {
     lm_decoder: "weight",
 };
 
-/// Tensors that belong to no part of the forward: rotary frequencies (computed), position tables
-/// of other variants, the contact head and the pooler.
-pub(crate) fn left_over() -> [NamePattern<'static>; 7] {
+/// Rotary frequencies of a layer; they are computed anew.
+pub(super) const ROTARY_FREQUENCIES: NamePattern<'static> = NamePattern::Suffix(".inv_freq");
+
+/// Tensors that belong to no part of the forward: position tables of other variants, the contact
+/// head and the pooler.
+pub(super) fn left_over() -> [NamePattern<'static>; 5] {
     [
-        NamePattern::Suffix("rot_emb.inv_freq"),
-        NamePattern::Suffix("rotary_embeddings.inv_freq"),
         NamePattern::Suffix("embeddings.position_ids"),
         NamePattern::Suffix("embeddings.position_embeddings.weight"),
         NamePattern::Prefix("esm.contact_head."),
@@ -83,31 +84,64 @@ pub(crate) fn left_over() -> [NamePattern<'static>; 7] {
 pub(crate) struct Names {
     naming: Naming,
     root: &'static str,
-    lm_root: &'static str,
-}
-
-/// Names as Hugging Face's `EsmForMaskedLM` has them.
-pub(crate) fn hugging_face_names() -> Names {
-    Names { naming: HUGGING_FACE, root: "esm.", lm_root: "lm_head." }
-}
-
-/// The names of a checkpoint, or the error that says it is none of ESM-2.
-pub(crate) fn detect_names(checkpoint: &Checkpoint) -> Result<Names, ModelError> {
-    Names::detect(checkpoint).ok_or_else(|| {
-        ModelError::config(checkpoint.source(), "no ESM-2 embedding table in this checkpoint")
-    })
+    /// `None` for a checkpoint without a language-model head.
+    lm_root: Option<&'static str>,
 }
 
 impl Names {
-    /// Finds the layout of a checkpoint by its embedding table.
-    fn detect(checkpoint: &Checkpoint) -> Option<Self> {
-        [HUGGING_FACE, FAIR_ESM].into_iter().find_map(|naming| {
-            let has = |prefix: &str, name: &str| checkpoint.contains(&format!("{prefix}{name}"));
-            let embeddings = format!("{}.weight", naming.word_embeddings);
-            let root = naming.roots.iter().find(|root| has(root, &embeddings))?;
-            let lm_root = naming.lm_roots.iter().find(|root| has(root, "dense.weight"));
-            Some(Self { naming, root, lm_root: lm_root.unwrap_or(&naming.lm_roots[0]) })
+    /// Names as Hugging Face's `EsmForMaskedLM` has them.
+    fn hugging_face() -> Self {
+        Self { naming: HUGGING_FACE, root: "esm.", lm_root: Some(HUGGING_FACE.lm_roots[0]) }
+    }
+
+    /// Finds the layout of a checkpoint by its embedding table, and whether it has a
+    /// language-model head by any tensor of one.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] for a checkpoint of another model.
+    pub(crate) fn detect(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
+        let layouts = [HUGGING_FACE, FAIR_ESM];
+        let found = layouts.into_iter().find_map(|naming| {
+            let has_table = |root: &&&str| {
+                checkpoint.contains(&format!("{root}{}.weight", naming.word_embeddings))
+            };
+            let has_head = |root: &&&str| checkpoint.names().any(|name| name.starts_with(**root));
+            let root = naming.roots.iter().find(has_table)?;
+            let lm_root = naming.lm_roots.iter().find(has_head).copied();
+            Some(Self { naming, root, lm_root })
+        });
+        found.ok_or_else(|| {
+            let tables = layouts.map(|naming| format!("{}.weight", naming.word_embeddings));
+            let reason = format!("no ESM-2 embedding table (tensor {})", tables.join(" or "));
+            ModelError::config(checkpoint.source(), reason)
         })
+    }
+
+    /// Pairs of a name in this layout and the Hugging Face name of the same tensor.
+    pub(crate) fn to_hugging_face(&self, num_hidden_layers: usize) -> Vec<(String, String)> {
+        let target = Self::hugging_face();
+        let mut stems = vec![(self.final_norm(), target.final_norm())];
+        for layer in 0..num_hidden_layers {
+            stems.extend(self.qkv(layer).into_iter().zip(target.qkv(layer)));
+            stems.push((self.attention_output(layer), target.attention_output(layer)));
+            stems.push((self.attention_norm(layer), target.attention_norm(layer)));
+            stems.push((self.fc1(layer), target.fc1(layer)));
+            stems.push((self.fc2(layer), target.fc2(layer)));
+            stems.push((self.ffn_norm(layer), target.ffn_norm(layer)));
+        }
+        let mut names = vec![(self.word_embeddings(), target.word_embeddings())];
+        for part in ["dense", "layer_norm"] {
+            stems.extend(self.lm_head(part).zip(target.lm_head(part)));
+        }
+        names.extend(self.lm_head("bias").zip(target.lm_head("bias")));
+        names.extend(self.lm_decoder().zip(target.lm_decoder()));
+        let endings =
+            [("weight", "weight"), ("bias", "bias"), ("gamma", "weight"), ("beta", "bias")];
+        for (from, to) in stems {
+            names
+                .extend(endings.map(|(old, new)| (format!("{from}.{old}"), format!("{to}.{new}"))));
+        }
+        names
     }
 
     fn layer(&self, layer: usize, part: &str) -> String {
@@ -147,12 +181,17 @@ impl Names {
         format!("{}{}", self.root, self.naming.final_norm)
     }
 
-    /// A part of the language-model head: `dense`, `layer_norm`, `bias`.
-    pub(crate) fn lm_head(&self, part: &str) -> String {
-        format!("{}{part}", self.lm_root)
+    /// Whether the checkpoint has a language-model head.
+    pub(crate) fn has_lm_head(&self) -> bool {
+        self.lm_root.is_some()
     }
 
-    pub(crate) fn lm_decoder(&self) -> String {
-        format!("{}{}", self.lm_root, self.naming.lm_decoder)
+    /// A part of the language-model head, if there is one: `dense`, `layer_norm`, `bias`.
+    pub(crate) fn lm_head(&self, part: &str) -> Option<String> {
+        self.lm_root.map(|root| format!("{root}{part}"))
+    }
+
+    pub(crate) fn lm_decoder(&self) -> Option<String> {
+        self.lm_head(self.naming.lm_decoder)
     }
 }

@@ -4,10 +4,10 @@ use virnucpro_backend::{Backend, TensorView};
 use virnucpro_weights::{Checkpoint, TensorReader};
 
 use super::Esm2Config;
-use super::lm_head::LmHead;
-use super::naming::{Names, detect_names, left_over};
+use super::lm_head::{LmHead, StoredLmHead};
+use super::naming::{Names, ROTARY_FREQUENCIES, left_over};
 use crate::ModelError;
-use crate::files::{Norm, linear, norm, take_linear, take_norm};
+use crate::stored::{Norm, linear, norm, take_linear, take_norm};
 
 /// One layer on the device.
 pub(super) struct Layer<B: Backend> {
@@ -75,30 +75,56 @@ impl<'a> StoredLayer<'a> {
     }
 }
 
-impl<B: Backend> Weights<B> {
-    /// Checks every tensor's name, shape and type, and only then uploads the first.
-    pub(super) fn load(
-        backend: &B,
-        checkpoint: &Checkpoint,
+/// Every tensor of the model, checked, still in the file.
+pub(crate) struct StoredWeights<'a> {
+    word_embeddings: TensorView<'a>,
+    layers: Vec<StoredLayer<'a>>,
+    final_norm: [TensorView<'a>; 2],
+    lm_head: Option<StoredLmHead<'a>>,
+}
+
+impl<'a> StoredWeights<'a> {
+    /// Checks every tensor's name, shape and type against the settings.
+    pub(crate) fn take(
+        checkpoint: &'a Checkpoint,
         config: &Esm2Config,
     ) -> Result<Self, ModelError> {
-        let names = detect_names(checkpoint)?;
+        let names = Names::detect(checkpoint)?;
         let mut reader = checkpoint.reader();
         let table_shape = [config.vocab_size, config.hidden_size];
         let word_embeddings = reader.take(&names.word_embeddings(), &table_shape)?;
+        // Not reserved: the number of layers is only believed once each of them was found.
         let mut layers = Vec::new();
         for layer in 0..config.num_hidden_layers {
             layers.push(StoredLayer::take(&mut reader, &names, config, layer)?);
         }
         let final_norm = take_norm(&mut reader, &names.final_norm(), config.hidden_size)?;
-        let lm_head = LmHead::<B>::take(&mut reader, &names, config, &word_embeddings)?;
+        let lm_head = StoredLmHead::take(&mut reader, &names, config, &word_embeddings)?;
+        check_rotary_frequencies(&mut reader, checkpoint, config)?;
         reader.finish(&left_over())?;
+        Ok(Self { word_embeddings, layers, final_norm, lm_head })
+    }
 
-        Ok(Self {
-            word_embeddings: backend.table(&word_embeddings)?,
-            layers: layers.iter().map(|layer| layer.upload(backend)).collect::<Result<_, _>>()?,
-            final_norm: norm(backend, &final_norm)?,
-            lm_head: lm_head.map(|head| head.upload(backend)).transpose()?,
+    pub(super) fn upload<B: Backend>(&self, backend: &B) -> Result<Weights<B>, ModelError> {
+        let layers = self.layers.iter().map(|layer| layer.upload(backend));
+        Ok(Weights {
+            word_embeddings: backend.table(&self.word_embeddings)?,
+            layers: layers.collect::<Result<_, _>>()?,
+            final_norm: norm(backend, &self.final_norm)?,
+            lm_head: self.lm_head.as_ref().map(|head| head.upload(backend)).transpose()?,
         })
     }
+}
+
+/// Stored rotary frequencies are not used, but their number is the only thing in a checkpoint
+/// that depends on the number of heads.
+fn check_rotary_frequencies(
+    reader: &mut TensorReader<'_>,
+    checkpoint: &Checkpoint,
+    config: &Esm2Config,
+) -> Result<(), ModelError> {
+    for name in checkpoint.names().filter(|name| ROTARY_FREQUENCIES.matches(name)) {
+        reader.take(name, &[config.head_dim() / 2])?;
+    }
+    Ok(())
 }

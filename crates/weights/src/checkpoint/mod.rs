@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use virnucpro_backend::TensorView;
 
 use crate::bytes::Bytes;
@@ -134,10 +133,9 @@ impl Checkpoint {
 
     /// SHA-256 of every file. Reads all of them.
     pub fn sha256(&self) -> Vec<FileHash> {
-        let hash = |(file, bytes): &(String, Bytes)| {
-            let digest = Sha256::digest(bytes);
-            let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-            FileHash { file: file.clone(), sha256 }
+        let hash = |(file, bytes): &(String, Bytes)| FileHash {
+            file: file.clone(),
+            sha256: bytes.sha256(),
         };
         self.files.iter().map(hash).collect()
     }

@@ -1,10 +1,10 @@
 //! What a torch archive must contain, and the way from there to a value.
 
-use super::zip_entries::ZipEntries;
 use crate::bytes::Bytes;
 use crate::error::{Result, WeightsError};
 use crate::pickle::{self, Refusal, Storages, Value};
 use crate::printable::{one_line, printable};
+use crate::zip_entries::ZipEntries;
 
 /// What a PyTorch archive holds.
 #[derive(Debug)]

@@ -4,6 +4,5 @@
 //! is the business of [`crate::pickle`]. The entry type is [`read`].
 
 mod archive;
-mod zip_entries;
 
 pub(crate) use archive::{Contents, read};

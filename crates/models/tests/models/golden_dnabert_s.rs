@@ -1,13 +1,12 @@
 //! DNABERT-S against its published model code (f32, CPU), from both weight layouts, alone and in
 //! company. Head counts 4 and 12 exercise both rules for ALiBi slopes.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::{Case, Expectations, check_encoder, testdata};
 use virnucpro_backend::tolerance::GOLDEN_F32;
 use virnucpro_models::EncoderSource;
 use virnucpro_weights::{Bytes, Checkpoint};
+
+use crate::support::golden::{COMPANIES, Case, Expectations, check_encoder, check_same_bits};
+use crate::support::testdata;
 
 const MODELS: [&str; 2] = ["dnabert_s_d64_l3_h4", "dnabert_s_d192_l2_h12"];
 
@@ -29,14 +28,15 @@ fn golden_dnabert_s_every_case_alone_and_in_company_from_both_layouts() {
     for model in MODELS {
         let file = |suffix: &str| testdata(&format!("golden/dnabert_s/{model}.{suffix}"));
         let (cases, expected) = (cases(model), Expectations::open(&file("expected.safetensors")));
-        for layout in ["model.safetensors", "pytorch_model.bin"] {
+        let [safetensors, pytorch] = ["model.safetensors", "pytorch_model.bin"].map(|layout| {
             let config = Bytes::map(&file("config.json")).unwrap();
             let checkpoint = Checkpoint::open(&file(layout)).unwrap();
-            let source = EncoderSource::from_parts(model, config, checkpoint, None).unwrap();
-            let compared = check_encoder(&source, &cases, &expected, "cls", GOLDEN_F32);
-            assert_eq!(compared, 4 * expected.len(), "{model}.{layout}: every tensor, four times");
-            let error = source.tokenizer().err().unwrap().to_string();
-            assert!(error.contains("tokenizer.json: not found"), "{error}");
-        }
+            EncoderSource::from_parts(model, config, checkpoint, None).unwrap()
+        });
+        let compared = check_encoder(&safetensors, &cases, &expected, "cls", GOLDEN_F32);
+        assert_eq!(compared, COMPANIES * expected.len(), "{model}: every tensor, in each company");
+        check_same_bits(&safetensors, &pytorch, &cases);
+        let error = safetensors.tokenizer().err().unwrap().to_string();
+        assert!(error.contains("tokenizer.json: not found"), "{error}");
     }
 }

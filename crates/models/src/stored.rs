@@ -1,4 +1,6 @@
-//! Shared steps of turning checkpoint tensors into device weights.
+//! Steps from checkpoint tensors to device weights that the encoders share.
+//!
+//! Everything is taken, and thereby checked, before anything is put on the device.
 
 use virnucpro_backend::{Backend, TensorView};
 use virnucpro_weights::{TensorReader, WeightsError};
@@ -39,6 +41,7 @@ pub(crate) fn take_linear<'a>(
     ])
 }
 
+/// Puts a LayerNorm on the device.
 pub(crate) fn norm<B: Backend>(
     backend: &B,
     [gamma, beta]: &[TensorView<'_>; 2],
@@ -49,6 +52,7 @@ pub(crate) fn norm<B: Backend>(
     })
 }
 
+/// Puts a linear layer on the device.
 pub(crate) fn linear<B: Backend>(
     backend: &B,
     [weight, bias]: &[TensorView<'_>; 2],

@@ -1,4 +1,7 @@
 //! Where the entries of a zip file lie, without copying any of them.
+//!
+//! Owns the rules that keep an archive nobody vouches for harmless; must not know what its entries
+//! are. PyTorch checkpoints and model bundles are such archives. The entry type is [`ZipEntries`].
 
 use std::collections::HashMap;
 use std::io::Cursor;
@@ -8,22 +11,30 @@ use zip::CompressionMethod;
 use zip::read::{ArchiveOffset, Config, ZipArchive};
 
 use crate::bytes::Bytes;
+use crate::error::{Result, WeightsError};
 use crate::printable::{one_line, printable};
 
-/// The stored entries of a zip file by name.
+/// The entries of an uncompressed zip file, by name.
 #[derive(Debug)]
-pub(super) struct ZipEntries {
+pub struct ZipEntries {
     bytes: Bytes,
     entries: HashMap<String, Range<usize>>,
 }
 
 impl ZipEntries {
-    /// Reads the directory of the zip file `bytes`.
+    /// Reads the directory of the zip file `bytes`; `file` names it in messages.
     ///
     /// Only entries that are stored as they are can be borrowed, and nothing else is needed:
-    /// torch never compresses. Entries that share bytes are refused, as are names that would
-    /// leave a folder.
-    pub(super) fn read(bytes: &Bytes) -> Result<Self, String> {
+    /// neither torch nor this project compresses. Entries that share bytes are refused, as are
+    /// names that would leave a folder.
+    ///
+    /// # Errors
+    /// [`WeightsError::BadArchive`].
+    pub fn open(file: &str, bytes: &Bytes) -> Result<Self> {
+        Self::read(bytes).map_err(|what| WeightsError::BadArchive { file: one_line(file), what })
+    }
+
+    pub(crate) fn read(bytes: &Bytes) -> Result<Self, String> {
         // The offset is known so that a damaged file is not searched from end to end.
         let config = Config { archive_offset: ArchiveOffset::Known(0) };
         let mut archive = ZipArchive::with_config(config, Cursor::new(&**bytes))
@@ -48,7 +59,7 @@ impl ZipEntries {
                 return Err(wrong("it is encrypted"));
             }
             if entry.compression() != CompressionMethod::Stored {
-                return Err(wrong("it is compressed; torch stores entries as they are"));
+                return Err(wrong("it is compressed; only entries stored as they are can be read"));
             }
             if entry.compressed_size() != entry.size() {
                 return Err(wrong("its two sizes differ though it is not compressed"));
@@ -70,17 +81,18 @@ impl ZipEntries {
         Ok(Self { bytes: bytes.clone(), entries })
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    /// Names of the entries, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
 
-    /// The bytes of entry `name`.
-    pub(super) fn get(&self, name: &str) -> Option<Bytes> {
+    /// The bytes of entry `name`, which share the archive's memory.
+    pub fn get(&self, name: &str) -> Option<Bytes> {
         self.bytes.slice(self.entries.get(name)?.clone())
     }
 
     /// Where entry `name` starts in the file.
-    pub(super) fn start(&self, name: &str) -> Option<usize> {
+    pub(crate) fn start(&self, name: &str) -> Option<usize> {
         Some(self.entries.get(name)?.start)
     }
 }
