@@ -11,6 +11,7 @@ mod golden_classifier;
 mod golden_dnabert_s;
 mod golden_esm2;
 mod golden_mini;
+mod layer_norm_eps;
 mod shards;
 mod support;
 mod twin;
