@@ -7,6 +7,9 @@ use virnucpro_weights::{Bytes, ZipEntries};
 use super::MANIFEST;
 use crate::ModelError;
 
+/// First bytes of a zip archive that holds a file.
+const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
+
 /// Reads files by their path inside the bundle.
 #[derive(Debug)]
 pub(super) enum BundleFiles {
@@ -31,6 +34,10 @@ impl BundleFiles {
             return Err(ModelError::bundle(&bundle, reason));
         }
         let bytes = Bytes::map(path).map_err(ModelError::io(path))?;
+        if !bytes.starts_with(ZIP_MAGIC) {
+            let reason = format!("not a bundle; one is a folder with {MANIFEST} or a .vnp file");
+            return Err(ModelError::bundle(&bundle, reason));
+        }
         Ok(Self::Archive(ZipEntries::open(&bundle, &bytes)?))
     }
 
