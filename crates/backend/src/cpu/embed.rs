@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::CpuBatch;
 use super::matrix::Matrix;
+use super::rows_per_task;
 use crate::{BackendError, TokenDropout};
 
 /// Looks up, scales and shifts one row per token.
@@ -23,13 +24,17 @@ pub(super) fn embed(
     }
     let scales = token_dropout.map(|d| token_scales(batch, d));
     let mut out = Matrix::zeros(batch.total_tokens(), table.cols());
-    out.values_mut().par_chunks_mut(table.cols().max(1)).enumerate().for_each(|(t, out)| {
-        out.copy_from_slice(table.row(batch.input_ids[t] as usize));
-        if let Some(scales) = &scales {
-            out.iter_mut().for_each(|v| *v *= scales[t]);
-        }
-        if let Some(shift) = shift {
-            out.iter_mut().zip(shift).for_each(|(v, s)| *v += s);
+    let cols = table.cols().max(1);
+    let rows = rows_per_task(cols);
+    out.values_mut().par_chunks_mut(rows * cols).enumerate().for_each(|(block, out)| {
+        for (t, out) in (block * rows..).zip(out.chunks_exact_mut(cols)) {
+            out.copy_from_slice(table.row(batch.input_ids[t] as usize));
+            if let Some(scales) = &scales {
+                out.iter_mut().for_each(|v| *v *= scales[t]);
+            }
+            if let Some(shift) = shift {
+                out.iter_mut().zip(shift).for_each(|(v, s)| *v += s);
+            }
         }
     });
     Ok(out)

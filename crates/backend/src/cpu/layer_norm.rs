@@ -4,6 +4,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::matrix::Matrix;
+use super::rows_per_task;
 use crate::BackendError;
 
 /// Independent partial sums; their fixed order keeps a row's result independent of everything
@@ -26,11 +27,13 @@ pub(super) fn layer_norm(
     check(x, gamma, beta)?;
     BackendError::expect("layer_norm", "columns of out", out.cols(), x.cols())?;
     BackendError::expect("layer_norm", "rows of out", out.rows(), x.rows())?;
-    let cols = x.cols().max(1);
-    out.values_mut().par_chunks_mut(cols).zip(x.values().par_chunks(cols)).for_each(|(out, x)| {
-        out.copy_from_slice(x);
-        normalise_row(out, gamma, beta, eps);
-    });
+    let block = rows_per_task(x.cols()) * x.cols().max(1);
+    out.values_mut().par_chunks_mut(block).zip(x.values().par_chunks(block)).for_each(
+        |(out, x)| {
+            out.copy_from_slice(x);
+            normalise_rows(out, gamma, beta, eps);
+        },
+    );
     Ok(())
 }
 
@@ -42,24 +45,31 @@ pub(super) fn layer_norm_in_place(
     eps: f32,
 ) -> Result<(), BackendError> {
     check(x, gamma, beta)?;
-    let cols = x.cols().max(1);
-    x.values_mut().par_chunks_mut(cols).for_each(|row| normalise_row(row, gamma, beta, eps));
+    let block = rows_per_task(x.cols()) * x.cols().max(1);
+    x.values_mut().par_chunks_mut(block).for_each(|rows| normalise_rows(rows, gamma, beta, eps));
     Ok(())
 }
 
-fn normalise_row(row: &mut [f32], gamma: &[f32], beta: &[f32], eps: f32) {
+fn normalise_rows(rows: &mut [f32], gamma: &[f32], beta: &[f32], eps: f32) {
     Arch::new().dispatch(
         #[inline(always)]
         || {
-            let n = row.len() as f32;
-            let mean = lane_sum(row, |v| v) / n;
-            let variance = lane_sum(row, |v| (v - mean) * (v - mean)) / n;
-            let scale = 1.0 / (variance + eps).sqrt();
-            for ((v, &g), &b) in row.iter_mut().zip(gamma).zip(beta) {
-                *v = (*v - mean) * scale * g + b;
+            for row in rows.chunks_exact_mut(gamma.len().max(1)) {
+                normalise_row(row, gamma, beta, eps);
             }
         },
     );
+}
+
+#[inline(always)]
+fn normalise_row(row: &mut [f32], gamma: &[f32], beta: &[f32], eps: f32) {
+    let n = row.len() as f32;
+    let mean = lane_sum(row, |v| v) / n;
+    let variance = lane_sum(row, |v| (v - mean) * (v - mean)) / n;
+    let scale = 1.0 / (variance + eps).sqrt();
+    for ((v, &g), &b) in row.iter_mut().zip(gamma).zip(beta) {
+        *v = (*v - mean) * scale * g + b;
+    }
 }
 
 #[inline(always)]

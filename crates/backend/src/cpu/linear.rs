@@ -1,25 +1,31 @@
-//! Linear layers with their epilogues.
+//! Linear layers: their weights, and how their work is divided.
 
+use std::ops::Range;
+
+use pulp::Arch;
 use rayon::prelude::*;
 
-use super::activation::{gelu_slice, relu_slice};
-use super::gemm::{Destination, Strided, gemm};
+use super::aligned::AlignedVec;
+use super::linear_tile::Tile;
 use super::matrix::Matrix;
+use super::panels::{PANEL_COLS, Panels, transpose_into};
 use crate::{BackendError, Epilogue, TensorView};
 
-/// Rows computed as one unit of work: enough to reuse the packed weights, few enough that the
-/// result is still in cache for the epilogue. 64 reached 0.9 of the rate of 512 rows on every
-/// ESM-2 shape tried (AMD EPYC with AVX-512).
-const TILE_ROWS: usize = 64;
+/// Rows of one unit of work, a multiple of the rows of the micro-kernel: enough to reuse a block
+/// of weights while it is in cache, few enough to balance the threads.
+const TILE_ROWS: usize = 96;
 
-/// A linear layer on the host: weights f32 `[in_features, out_features]`, that is, transposed,
-/// which the matrix product reads without repacking; bias f32 `[out_features]`, zeros if absent.
+/// Units of work wanted for each thread, so that the last ones to finish wait little.
+const TILES_PER_THREAD: usize = 8;
+
+/// A linear layer on the host: weights `[in_features, out_features]`, that is, transposed, in
+/// panels; bias f32 `[out_features]`, zeros if absent.
 #[derive(Clone, Debug)]
 pub struct CpuLinear {
     in_features: usize,
     out_features: usize,
-    transposed: Vec<f32>,
-    bias: Vec<f32>,
+    weights: Panels,
+    bias: AlignedVec,
 }
 
 impl CpuLinear {
@@ -45,24 +51,24 @@ impl CpuLinear {
             }
             out_features += weight.shape()[0];
         }
-        let mut transposed = vec![0f32; in_features * out_features];
-        let mut bias = Vec::with_capacity(out_features);
+        let mut values = Vec::new();
+        let mut bias = AlignedVec::zeros(out_features.next_multiple_of(PANEL_COLS));
         let mut column = 0;
         for (i, weight) in weights.iter().enumerate() {
             let rows = weight.shape()[0];
-            let values = weight.to_f32_vec()?;
-            transposed.par_chunks_mut(out_features.max(1)).enumerate().for_each(|(k, out)| {
-                for (row, out) in out[column..column + rows].iter_mut().enumerate() {
-                    *out = values[row * in_features + k];
-                }
-            });
-            match biases.get(i) {
-                Some(b) => bias.extend(b.to_f32_vec()?),
-                None => bias.resize(bias.len() + rows, 0.0),
+            if let Some(b) = biases.get(i) {
+                bias[column..column + rows].copy_from_slice(&b.to_f32_vec()?);
             }
+            values.push(weight.to_f32_vec()?);
             column += rows;
         }
-        Ok(Self { in_features, out_features, transposed, bias })
+        let rows: Vec<&[f32]> =
+            values.iter().flat_map(|values| values.chunks_exact(in_features.max(1))).collect();
+        let mut weights = Panels::zeros(in_features, out_features);
+        weights.panels_mut().enumerate().par_bridge().for_each(|(p, panel)| {
+            transpose_into(panel, in_features, |c| rows.get(p * PANEL_COLS + c).copied());
+        });
+        Ok(Self { in_features, out_features, weights, bias })
     }
 
     /// `[rows, in_features] → [rows, out_features]` with the epilogue.
@@ -78,51 +84,53 @@ impl CpuLinear {
         if self.out_features == 0 || self.in_features == 0 {
             return Ok(());
         }
-        out.values_mut()
-            .par_chunks_mut(TILE_ROWS * self.out_features)
-            .zip(x.values().par_chunks(TILE_ROWS * self.in_features))
-            .for_each(|(out, x)| self.tile(x, epilogue, out));
+        self.tiles(x, epilogue, out).into_par_iter().for_each(|tile| Arch::new().dispatch(tile));
         Ok(())
     }
 
-    fn tile(&self, x: &[f32], epilogue: Epilogue, out: &mut [f32]) {
-        for row in out.chunks_exact_mut(self.out_features) {
-            if epilogue == Epilogue::Accumulate {
-                row.iter_mut().zip(&self.bias).for_each(|(o, b)| *o += b);
-            } else {
-                row.copy_from_slice(&self.bias);
+    /// Divides the result into tiles of rows, and those also into columns where there are too few
+    /// for the threads. The sum over `in_features` is never divided.
+    fn tiles<'a>(
+        &'a self,
+        x: &'a Matrix,
+        epilogue: Epilogue,
+        out: &'a mut Matrix,
+    ) -> Vec<Tile<'a>> {
+        let row_tiles = x.rows().div_ceil(TILE_ROWS).max(1);
+        let wanted = TILES_PER_THREAD * rayon::current_num_threads();
+        let panels = self.out_features.div_ceil(PANEL_COLS);
+        let group = panels.div_ceil(wanted.div_ceil(row_tiles).min(panels));
+        let groups = panels.div_ceil(group);
+        let mut tiles = Vec::with_capacity(row_tiles * groups);
+        let blocks = out.values_mut().chunks_mut(TILE_ROWS * self.out_features);
+        for (x, out) in x.values().chunks(TILE_ROWS * self.in_features).zip(blocks) {
+            let first = tiles.len();
+            tiles.extend((0..groups).map(|g| self.tile(x, epilogue, g * group..panels, group)));
+            for mut rest in out.chunks_exact_mut(self.out_features) {
+                for tile in &mut tiles[first..] {
+                    let cols = rest.len().min(group * PANEL_COLS);
+                    tile.out.push(rest.split_off_mut(..cols).expect("cols is within the row"));
+                }
             }
         }
-        if out.len() == self.out_features {
-            self.single_row(x, out);
-        } else {
-            self.product(x, out);
-        }
-        match epilogue {
-            Epilogue::Store | Epilogue::Accumulate => {}
-            Epilogue::Gelu => gelu_slice(out),
-            Epilogue::Relu => relu_slice(out),
-        }
+        tiles
     }
 
-    fn product(&self, x: &[f32], out: &mut [f32]) {
-        let rows = out.len() / self.out_features;
-        gemm(
-            (rows, self.out_features, self.in_features),
-            out,
-            self.out_features,
-            Destination::Accumulate,
-            Strided { values: x, row_stride: self.in_features, col_stride: 1 },
-            Strided { values: &self.transposed, row_stride: self.out_features, col_stride: 1 },
-        );
-    }
-
-    /// One row alone goes through the path of many rows (as two equal ones), because the
-    /// matrix-vector path sums in another order and would make the result depend on company.
-    fn single_row(&self, x: &[f32], out: &mut [f32]) {
-        let twice = [x, x].concat();
-        let mut pair = [&*out, &*out].concat();
-        self.product(&twice, &mut pair);
-        out.copy_from_slice(&pair[..out.len()]);
+    fn tile<'a>(
+        &'a self,
+        x: &'a [f32],
+        epilogue: Epilogue,
+        panels: Range<usize>,
+        group: usize,
+    ) -> Tile<'a> {
+        Tile {
+            x,
+            in_features: self.in_features,
+            weights: &self.weights,
+            bias: &self.bias,
+            epilogue,
+            panels: panels.start..panels.end.min(panels.start + group),
+            out: Vec::with_capacity(x.len() / self.in_features),
+        }
     }
 }

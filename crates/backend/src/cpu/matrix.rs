@@ -1,7 +1,5 @@
 //! Row-major f32 matrices on the host.
 
-use std::ops::Range;
-
 /// A row-major f32 matrix `[rows, cols]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matrix {
@@ -48,10 +46,5 @@ impl Matrix {
     /// One row.
     pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.cols..(row + 1) * self.cols]
-    }
-
-    /// A half-open range of rows.
-    pub(crate) fn row_range(&self, rows: Range<usize>) -> &[f32] {
-        &self.values[rows.start * self.cols..rows.end * self.cols]
     }
 }

@@ -4,15 +4,20 @@
 //! a result: no row's arithmetic depends on the number of threads or on other sequences.
 
 mod activation;
+mod aligned;
 mod attention;
+mod attention_block;
 mod embed;
-mod gemm;
 mod layer_norm;
 mod linear;
+mod linear_tile;
 mod math;
 mod matrix;
+mod micro_kernel;
+mod panels;
 mod pool;
 mod rotary;
+mod softmax;
 
 use std::sync::Arc;
 
@@ -24,6 +29,12 @@ use crate::{
     TokenDropout,
 };
 use rotary::RotaryTables;
+
+/// Rows of `cols` values that an element-wise operation handles as one unit of work: 16 KiB or so,
+/// which hides the cost of handing it to a thread.
+fn rows_per_task(cols: usize) -> usize {
+    (1 << 12) / cols.clamp(1, 1 << 12)
+}
 
 /// Runs the operations on the host in f32.
 #[derive(Debug)]

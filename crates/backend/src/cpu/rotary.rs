@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use pulp::Arch;
 use rayon::prelude::*;
 
 use super::CpuBatch;
 use super::matrix::Matrix;
+use super::rows_per_task;
 use crate::{BackendError, RotarySpec};
 
 /// cos and sin of every position up to `positions`, each f32 `[positions, head_dim / 2]`.
@@ -78,16 +80,33 @@ pub(super) fn rotary(
         return Ok(());
     }
     let table = tables.get(head_dim, base, batch.max_seqlen);
-    qkv.values_mut().par_chunks_mut(3 * width).enumerate().for_each(|(t, row)| {
-        let position = batch.position_ids[t] as usize;
-        let cos = &table.cos[position * half..(position + 1) * half];
-        let sin = &table.sin[position * half..(position + 1) * half];
-        for head in row[..2 * width].chunks_exact_mut(head_dim) {
-            let (low, high) = head.split_at_mut(half);
-            for (((a, b), &c), &s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-                (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
-            }
-        }
-    });
+    let rows = rows_per_task(3 * width);
+    let positions = batch.position_ids.par_chunks(rows);
+    qkv.values_mut().par_chunks_mut(rows * 3 * width).zip(positions).for_each(
+        |(qkv, positions)| {
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for (row, &position) in qkv.chunks_exact_mut(3 * width).zip(positions) {
+                        let position = position as usize * half;
+                        let cos = &table.cos[position..position + half];
+                        let sin = &table.sin[position..position + half];
+                        rotate_row(&mut row[..2 * width], head_dim, cos, sin);
+                    }
+                },
+            );
+        },
+    );
     Ok(())
+}
+
+/// Rotates every head of q and k of one token.
+#[inline(always)]
+fn rotate_row(row: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32]) {
+    for head in row.chunks_exact_mut(head_dim) {
+        let (low, high) = head.split_at_mut(head_dim / 2);
+        for (((a, b), &c), &s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+            (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
+        }
+    }
 }

@@ -1,4 +1,5 @@
 //! Random ragged batches and weights shared by the backend tests.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use virnucpro_backend::{DType, PackedView, TensorView};
 
