@@ -119,9 +119,10 @@ impl EncoderPart {
     }
 }
 
-/// Whether a path stays inside the folder it is looked up in, on every system.
+/// Whether a path stays inside the folder it is looked up in, on every system, and can be printed.
 fn is_inside(path: &str) -> bool {
-    !path.contains(['\\', ':', '\0'])
+    !path.contains(['\\', ':'])
+        && !path.contains(char::is_control)
         && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
@@ -195,7 +196,9 @@ mod tests {
             Manifest::from_json("dir", &json).unwrap_err().to_string()
         };
         let hash = "00".repeat(32);
-        for path in ["../../etc/passwd", "/etc/passwd", "..", "", "a//b", "./a", "C:\\x", "a\\b"] {
+        for path in
+            ["../../etc/passwd", "/etc/passwd", "..", "", "a//b", "./a", "C:\\x", "a\\b", "a\nb"]
+        {
             let error = refused(&|m| m.classifiers[0].path = path.into());
             assert!(error.contains("not a path inside the bundle"), "{path}: {error}");
             let error = refused(&|m| {

@@ -13,7 +13,7 @@ mod mini;
 use std::path::Path;
 
 use virnucpro_backend::Backend;
-use virnucpro_weights::{Bytes, Checkpoint};
+use virnucpro_weights::{Bytes, Checkpoint, one_line};
 
 pub use create::{BundleRecipe, ClassifierFile, create};
 use files::BundleFiles;
@@ -144,7 +144,7 @@ impl Bundle {
     pub fn classifier_part(&self, chunk_length: usize) -> Result<&ClassifierPart, ModelError> {
         let fits = |part: &&ClassifierPart| part.chunk_lengths.contains(&chunk_length);
         self.manifest.classifiers.iter().find(fits).ok_or_else(|| ModelError::NoClassifier {
-            bundle: self.name.clone(),
+            bundle: one_line(&self.name),
             chunk_length,
             available: self.chunk_lengths(),
         })
@@ -177,7 +177,7 @@ impl Bundle {
             return Ok(bytes);
         }
         Err(ModelError::HashMismatch {
-            bundle: self.name.clone(),
+            bundle: one_line(&self.name),
             file: path.to_owned(),
             expected: expected.to_owned(),
             found,

@@ -84,7 +84,7 @@ impl EncoderSource {
         if found == expected {
             return Ok(());
         }
-        Err(ModelError::config(&self.name, format!("a {found} model, expected {expected}")))
+        Err(ModelError::config(&self.name, format!("the model is {found}, expected {expected}")))
     }
 
     /// Its tensors.

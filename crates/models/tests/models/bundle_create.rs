@@ -121,9 +121,9 @@ fn bundle_of_parts_that_do_not_fit_is_refused_and_leaves_nothing() {
     refused(&parts, &recipe, &["there is no classifier"]);
 
     let swapped = with(&|r| std::mem::swap(&mut r.protein_encoder, &mut r.nucleotide_encoder));
-    refused(&parts, &swapped, &["dnabert_s: a DNABERT-S model, expected ESM-2"]);
+    refused(&parts, &swapped, &["dnabert_s: the model is DNABERT-S, expected ESM-2"]);
     let twice = with(&|r| r.nucleotide_encoder = esm2_folder());
-    refused(&parts, &twice, &["a ESM-2 model, expected DNABERT-S"]);
+    refused(&parts, &twice, &["the model is ESM-2, expected DNABERT-S"]);
     let absent = with(&|r| r.protein_encoder = parts.path("absent"));
     refused(&parts, &absent, &["absent: "]);
 

@@ -123,7 +123,7 @@ fn bundle_manifest_that_lies_is_refused() {
             m["protein_encoder"] = m["nucleotide_encoder"].take();
             m["nucleotide_encoder"] = protein;
         },
-        &["dnabert_s: a DNABERT-S model, expected ESM-2"],
+        &["dnabert_s: the model is DNABERT-S, expected ESM-2"],
     );
     check(
         &|m| {
@@ -184,9 +184,9 @@ fn bundle_archive_with_forbidden_entries_is_refused() {
     check(compressed, "bundle.json: it is compressed");
     // Two entries of one name.
     check(patched(&good, b"esm2/model.safetensors", b"heads/1000.safetensors"), "same name");
-    check(b"PK".to_vec(), "zip");
-    check(Vec::new(), "zip");
-    check(b"no archive at all".to_vec(), "zip");
+    check(b"PK\x03\x04".to_vec(), "not a readable zip file");
+    check(Vec::new(), "not a bundle");
+    check(b"no archive at all".to_vec(), "not a bundle");
     assert_one_line(&Bundle::open(&parts.path("absent.vnp")).unwrap_err(), &["absent.vnp: "]);
     let other = crate::support::testdata("golden/head/mlp_3328x64.pth");
     assert_one_line(&Bundle::open(&other).unwrap_err(), &["mlp_3328x64.pth: no file bundle.json"]);
