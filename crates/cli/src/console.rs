@@ -82,12 +82,11 @@ fn style() -> ProgressStyle {
 
 fn describe(progress: Progress, start: Instant) -> String {
     let seconds = start.elapsed().as_secs_f64().max(1e-3);
-    let mut text = format!(
-        "{} sequences, {:.2} Mbp, {:.2} Mbp/s",
-        HumanCount(progress.records),
-        progress.letters as f64 / 1e6,
-        progress.letters as f64 / 1e6 / seconds
-    );
+    let megabases = progress.letters as f64 / 1e6;
+    let mut text = format!("{megabases:.2} Mbp, {:.2} Mbp/s", megabases / seconds);
+    if progress.records > 0 {
+        text.push_str(&format!(", {} sequences", HumanCount(progress.records)));
+    }
     if progress.tokens > 0 {
         let rate = progress.tokens as f64 / seconds;
         text.push_str(&format!(", {} tokens/s", HumanCount(rate as u64)));

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use virnucpro_batch::PackedBatch;
 use virnucpro_models::{EncoderConfig, EncoderSource, Pooling};
 use virnucpro_output::{EmbeddingLayout, EmbeddingSpec, EmbeddingWriter};
 use virnucpro_seq::{Input, Record};
@@ -118,7 +119,8 @@ pub fn embed(
     let spec = EmbeddingSpec { hidden_size, layout, metadata: metadata(config, &source) };
     let mut writer = EmbeddingWriter::create(&config.output, spec)?;
     let mut report = EmbedReport { hidden_size, ..EmbedReport::default() };
-    let mut letters = Letters::default();
+    let (mut letters, mut state) = (Letters::default(), Progress::default());
+    let mut timings = Timings::default();
     let has_empty_mean = config.pooling == Pooling::Mean && alphabet == Alphabet::Protein;
 
     device.backend().install(|| -> Result<(), PipelineError> {
@@ -131,9 +133,14 @@ pub fn embed(
             window.iter().for_each(|record| letters.count(record));
             let sequences: Vec<&[u8]> = window.iter().map(|record| &record.seq[..]).collect();
             let mut rows = vec![Vec::new(); window.len()];
-            stage.run(&sequences, &mut Timings::default(), cancel, |index, row| {
-                rows[index] = row.to_vec();
-            })?;
+            let to_rows = |index: usize, row: &[f32]| rows[index] = row.to_vec();
+            let mut after_batch = |batch: &PackedBatch| {
+                state.embedded += batch.num_seqs() as u64;
+                state.tokens += batch.total_tokens() as u64;
+                state.total_letters = total.letters();
+                progress(state);
+            };
+            stage.run(&sequences, &mut timings, cancel, to_rows, &mut after_batch)?;
             for (record, row) in window.iter().zip(&mut rows) {
                 if record.seq.is_empty() && has_empty_mean {
                     row.fill(f32::NAN);
@@ -143,14 +150,9 @@ pub fn embed(
                     EmbeddingLayout::PerToken => writer.push_tokens(&record.id, row)?,
                 }
             }
-            let packing = stage.counts().packing;
-            progress(Progress {
-                records: writer.num_seqs(),
-                letters: letters.total,
-                total_letters: total.letters(),
-                embedded: packing.sequences,
-                tokens: packing.tokens,
-            });
+            state.records = writer.num_seqs();
+            state.letters = letters.total;
+            progress(state);
         }
     })?;
 

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use rayon::prelude::*;
 use virnucpro_backend::Backend;
 use virnucpro_batch::{
-    BatchError, Encoding, PackingMetrics, SequenceId, SequenceTokenizer, TokenizedSequence,
-    pack_first_fit_decreasing,
+    BatchError, Encoding, PackedBatch, PackingMetrics, SequenceId, SequenceTokenizer,
+    TokenizedSequence, pack_first_fit_decreasing,
 };
 use virnucpro_models::{Encoder, EncoderSource, Pooling};
 
@@ -67,13 +67,15 @@ impl<'a, B: Backend> EncoderStage<'a, B> {
 
     /// Embeds `sequences` and hands each result to `deliver` with its index, in packed order.
     ///
-    /// `deliver` gets `[hidden_size]` values, or `[tokens, hidden_size]` without pooling.
+    /// `deliver` gets `[hidden_size]` values, or `[tokens, hidden_size]` without pooling;
+    /// `after_batch` gets each batch that is done.
     pub(crate) fn run(
         &mut self,
         sequences: &[&[u8]],
         timings: &mut Timings,
         cancel: &CancelToken,
         mut deliver: impl FnMut(usize, &[f32]),
+        after_batch: &mut (dyn FnMut(&PackedBatch) + Send),
     ) -> Result<(), PipelineError> {
         let encodings = timings.time("tokenize", || self.tokenize(sequences))?;
         let batches = timings.time("pack", || self.pack(encodings))?;
@@ -92,6 +94,7 @@ impl<'a, B: Backend> EncoderStage<'a, B> {
                 delivered += 1;
             }
             self.counts.packing.record(&batch, self.token_budget.get());
+            after_batch(&batch);
         }
         let received = sequences.len();
         if delivered != received {
@@ -104,10 +107,7 @@ impl<'a, B: Backend> EncoderStage<'a, B> {
         sequences.par_iter().map(|sequence| self.tokenizer.encode(sequence)).collect()
     }
 
-    fn pack(
-        &mut self,
-        encodings: Vec<Encoding>,
-    ) -> Result<Vec<virnucpro_batch::PackedBatch>, BatchError> {
+    fn pack(&mut self, encodings: Vec<Encoding>) -> Result<Vec<PackedBatch>, BatchError> {
         let mut sequences = Vec::with_capacity(encodings.len());
         for (index, encoding) in encodings.into_iter().enumerate() {
             self.counts.unknown_tokens += encoding.unknown_tokens as u64;

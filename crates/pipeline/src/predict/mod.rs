@@ -106,6 +106,7 @@ pub fn predict(
     let mut counts = Counts::default();
     let mut ids = DuplicateIds::default();
 
+    let mut state = Progress::default();
     let mut units = translate_records(records, config.chunk_length, config.threads)?;
     device.backend().install(|| -> Result<(), PipelineError> {
         loop {
@@ -114,18 +115,28 @@ pub fn predict(
             if window.is_empty() {
                 return Ok(());
             }
+            let letters_before = summary::total_letters(&counts);
             window.count(&mut counts, &mut ids);
-            let scores = scorer.score(&window.frames(), &mut timings, cancel)?;
+            let window_letters = summary::total_letters(&counts) - letters_before;
+            let frames = window.frames();
+            let mut embedded_here = 0;
+            let scores = scorer.score(&frames, &mut timings, cancel, &mut |batch| {
+                embedded_here += batch.num_seqs() as u64;
+                state.embedded += batch.num_seqs() as u64;
+                state.tokens += batch.total_tokens() as u64;
+                // Each frame is embedded twice, once by either encoder.
+                let share = embedded_here as f64 / (2 * frames.len()) as f64;
+                state.letters = letters_before + (window_letters as f64 * share) as u64;
+                state.total_letters = total.letters();
+                progress(state);
+            })?;
+            drop(frames);
             counts.non_finite += scores.iter().filter(|s| !s.is_finite).count() as u64;
             timings.time("write", || outputs.write(window, &scores, &mut counts))?;
-            let (protein, nucleotide) = scorer.encode_counts();
-            progress(Progress {
-                records: counts.records,
-                letters: summary::total_letters(&counts),
-                total_letters: total.letters(),
-                embedded: protein.packing.sequences + nucleotide.packing.sequences,
-                tokens: protein.packing.tokens + nucleotide.packing.tokens,
-            });
+            state.records = counts.contigs.total();
+            state.letters = letters_before + window_letters;
+            state.total_letters = total.letters();
+            progress(state);
         }
     })?;
     let records = units.into_records();

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use virnucpro_backend::Backend;
+use virnucpro_batch::PackedBatch;
 use virnucpro_models::{Bundle, Classifier, Pooling};
 use virnucpro_seq::ReadableFrame;
 
@@ -62,23 +63,27 @@ impl<'a, B: Backend> Scorer<'a, B> {
     /// Scores frames, in their order.
     ///
     /// The features of a frame are its nucleotide embedding followed by its protein embedding.
+    /// `after_batch` gets each batch that is done, of either encoder.
     pub(super) fn score(
         &mut self,
         frames: &[&ReadableFrame],
         timings: &mut Timings,
         cancel: &CancelToken,
+        after_batch: &mut (dyn FnMut(&PackedBatch) + Send),
     ) -> Result<Vec<FrameScore>, PipelineError> {
         let width = self.classifier.num_features();
         let split = self.nucleotide.hidden_size();
         let mut features = vec![0f32; frames.len() * width];
         let nucleotides: Vec<&[u8]> = frames.iter().map(|f| &f.nucleotide[..]).collect();
-        self.nucleotide.run(&nucleotides, timings, cancel, |frame, row| {
+        let to_front = |frame: usize, row: &[f32]| {
             features[frame * width..frame * width + split].copy_from_slice(row);
-        })?;
+        };
+        self.nucleotide.run(&nucleotides, timings, cancel, to_front, after_batch)?;
         let proteins: Vec<&[u8]> = frames.iter().map(|f| &f.protein[..]).collect();
-        self.protein.run(&proteins, timings, cancel, |frame, row| {
+        let to_back = |frame: usize, row: &[f32]| {
             features[frame * width + split..(frame + 1) * width].copy_from_slice(row);
-        })?;
+        };
+        self.protein.run(&proteins, timings, cancel, to_back, after_batch)?;
         let scores = timings.time("classify", || self.classifier.score(self.backend, &features))?;
         let is_finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
         Ok(features
