@@ -28,20 +28,6 @@ pub enum PipelineError {
     /// An output could not be written.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// The classifier of a bundle does not fit its encoders.
-    #[error(
-        "{bundle}: the classifier takes {classifier} features, the encoders give {nucleotide} + {protein}"
-    )]
-    FeatureWidth {
-        /// The bundle.
-        bundle: String,
-        /// Features the classifier takes.
-        classifier: usize,
-        /// Width of the nucleotide embedding.
-        nucleotide: usize,
-        /// Width of the protein embedding.
-        protein: usize,
-    },
     /// The input was said to be of one alphabet and the model reads the other.
     #[error("{model} is an {architecture} model: it reads {reads}, not {said}")]
     WrongAlphabet {

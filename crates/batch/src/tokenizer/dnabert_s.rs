@@ -40,9 +40,10 @@ impl DnabertSTokenizer {
         Ok(Self { tokenizer, unknown_id })
     }
 
-    /// Number of token ids, special and added tokens included.
+    /// One more than the largest token id, special and added tokens included: the rows an
+    /// embedding table must have.
     pub fn vocab_size(&self) -> usize {
-        self.tokenizer.get_vocab_size(true)
+        self.tokenizer.get_vocab(true).values().max().map_or(0, |&largest| largest as usize + 1)
     }
 }
 
@@ -93,6 +94,10 @@ mod tests {
         let encoding = tokenizer.encode(b"AXC").unwrap();
         assert_eq!((encoding.input_ids, encoding.unknown_tokens), (vec![1, 3, 0, 4, 2], 1));
         assert_eq!(tokenizer.encode(b"").unwrap().input_ids, [1, 2]);
+        assert_eq!(tokenizer.vocab_size(), 6);
+        let sparse = JSON.replace("\"AA\": 5", "\"AA\": 900");
+        let tokenizer = DnabertSTokenizer::from_json("t", sparse.as_bytes()).unwrap();
+        assert_eq!(tokenizer.vocab_size(), 901);
     }
 
     #[test]

@@ -47,16 +47,6 @@ impl<'a, B: Backend> Scorer<'a, B> {
         };
         let protein = load("embed_protein", &sources[0])?;
         let nucleotide = load("embed_nucleotide", &sources[1])?;
-        let (widths, takes) =
-            ([nucleotide.hidden_size(), protein.hidden_size()], classifier.num_features());
-        if widths[0] + widths[1] != takes {
-            return Err(PipelineError::FeatureWidth {
-                bundle: bundle.source().to_owned(),
-                classifier: takes,
-                nucleotide: widths[0],
-                protein: widths[1],
-            });
-        }
         Ok(Self { backend, protein, nucleotide, classifier, parameters })
     }
 
