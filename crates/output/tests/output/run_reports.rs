@@ -3,7 +3,6 @@ use std::path::PathBuf;
 use virnucpro_output::{
     Consensus, ContigTable, Counts, Error, InputSummary, LetterCounts, ModelPart, ModelSummary,
     PredictionTable, SCHEMA_VERSION, StageTiming, Summary, Tool, Verdict, VerdictCounts,
-    write_fasta_record,
 };
 
 fn summary() -> Summary {
@@ -37,6 +36,9 @@ fn summary() -> Summary {
             compression: "none".to_owned(),
             records: 6,
             letters_nt: 99,
+            dropped_lines: 2,
+            byte_order_mark: true,
+            repaired_headers: 1,
         }],
         counts: Counts {
             records: 6,
@@ -45,6 +47,7 @@ fn summary() -> Summary {
             ..Counts::default()
         },
         timings: vec![StageTiming { stage: "read".to_owned(), elapsed_ms: 1.25 }],
+        warnings: vec!["-: a UTF-8 byte order mark was removed".to_owned()],
     }
 }
 
@@ -67,7 +70,6 @@ fn reports_full_disk_is_an_error_everywhere() {
     assert!(ContigTable::new(Full).is_err());
     assert!(Consensus::new().write(Full).is_err());
     assert!(summary().write(Full).is_err());
-    assert!(write_fasta_record(Full, b"id", b"ACGT").is_err());
 }
 
 #[test]
@@ -96,16 +98,17 @@ fn summary_schema_version_1_names_are_stable() {
     assert_eq!(value["schema_version"], 1);
     assert_eq!(
         names(&value),
-        sorted("schema_version tool settings model precision device inputs counts timings")
+        sorted(
+            "schema_version tool settings model precision device inputs counts timings warnings"
+        )
     );
     assert_eq!(
         names(&value["counts"]),
         sorted(
             "records empty_records too_short_records duplicate_ids empty_ids letters chunks \
-             readable_chunks frames empty_frames_dropped unknown_residues protein_tokens \
+             readable_chunks frames unknown_residues unknown_nucleotide_tokens protein_tokens \
              nucleotide_tokens protein_sequences_embedded nucleotide_sequences_embedded \
-             unique_protein_sequences unique_nucleotide_sequences non_finite rows_written \
-             viral_chunks contigs"
+             non_finite rows_written viral_chunks contigs"
         )
     );
     assert_eq!(names(&value["counts"]["letters"]), sorted("acgt n iupac other lower"));
@@ -120,27 +123,4 @@ fn summary_verdicts_add_up() {
     let contigs = summary().counts.contigs;
     assert_eq!(contigs.total(), 6);
     assert_eq!((contigs.viral, contigs.nonviral, contigs.too_short, contigs.empty), (1, 1, 1, 1));
-}
-
-fn fasta(header: &[u8], sequence: &[u8]) -> String {
-    let mut text = Vec::new();
-    write_fasta_record(&mut text, header, sequence).unwrap();
-    String::from_utf8(text).unwrap()
-}
-
-#[test]
-fn fasta_sequence_is_wrapped_at_sixty_letters() {
-    let line = "A".repeat(60);
-    assert_eq!(fasta(b"id and words", &[b'A'; 121]), format!(">id and words\n{line}\n{line}\nA\n"));
-    assert_eq!(fasta(b"x", &[b'A'; 60]), format!(">x\n{line}\n"));
-}
-
-#[test]
-fn fasta_empty_sequence_has_no_sequence_line() {
-    assert_eq!(fasta(b"", b""), ">\n");
-}
-
-#[test]
-fn fasta_header_stays_one_line() {
-    assert_eq!(fasta(b"a\nb\r\n>c", b"acgN"), ">a b  >c\nacgN\n");
 }
