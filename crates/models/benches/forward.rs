@@ -1,6 +1,6 @@
 //! Tokens per second of the `mini` encoders on packed batches of metagenomic frames.
 //!
-//! One sample embeds the same 32,768 or so tokens, in sequences of 30 to 168 tokens, packed to
+//! One sample embeds the same 16,384 or so tokens, in sequences of 30 to 168 tokens, packed to
 //! the token budget given; `item/s` reads as tokens/s.
 //! `cargo bench -p virnucpro-models --bench forward`.
 
@@ -13,7 +13,7 @@ use virnucpro_batch::{PackedBatch, SequenceId, TokenizedSequence, pack_first_fit
 use virnucpro_models::{Bundle, EncoderSource, Pooling};
 
 /// Tokens embedded by one sample.
-const TOKENS: usize = 32_768;
+const TOKENS: usize = 16_384;
 
 const TOKEN_BUDGETS: [usize; 5] = [1024, 2048, 4096, 8192, 16_384];
 
@@ -48,13 +48,13 @@ fn forward<const THREADS: usize>(bencher: Bencher, source: &EncoderSource, token
     });
 }
 
-#[divan::bench(args = TOKEN_BUDGETS, consts = [1, 2], sample_count = 7, sample_size = 1)]
+#[divan::bench(args = TOKEN_BUDGETS, consts = [1, 2], sample_count = 5, sample_size = 1)]
 fn mini_esm2<const THREADS: usize>(bencher: Bencher, token_budget: usize) {
     let source = Bundle::mini().and_then(|mini| mini.protein_encoder());
     forward::<THREADS>(bencher, &source.expect("the bundle is whole"), token_budget);
 }
 
-#[divan::bench(args = TOKEN_BUDGETS, consts = [1, 2], sample_count = 7, sample_size = 1)]
+#[divan::bench(args = TOKEN_BUDGETS, consts = [1, 2], sample_count = 5, sample_size = 1)]
 fn mini_dnabert_s<const THREADS: usize>(bencher: Bencher, token_budget: usize) {
     let source = Bundle::mini().and_then(|mini| mini.nucleotide_encoder());
     forward::<THREADS>(bencher, &source.expect("the bundle is whole"), token_budget);

@@ -7,13 +7,14 @@ use super::matrix::Matrix;
 use super::rows_per_task;
 use crate::{BackendError, TokenDropout};
 
-/// Looks up, scales and shifts one row per token.
+/// Looks up, scales and shifts one row per token; `out` is `[total_tokens, hidden_size]`.
 pub(super) fn embed(
     batch: &CpuBatch,
     table: &Matrix,
     shift: Option<&[f32]>,
     token_dropout: Option<TokenDropout>,
-) -> Result<Matrix, BackendError> {
+    out: &mut Matrix,
+) -> Result<(), BackendError> {
     let rows = table.rows();
     if let Some(position) = batch.input_ids.iter().position(|&id| id as usize >= rows) {
         let id = batch.input_ids[position];
@@ -23,7 +24,6 @@ pub(super) fn embed(
         BackendError::expect("embed", "length of shift", shift.len(), table.cols())?;
     }
     let scales = token_dropout.map(|d| token_scales(batch, d));
-    let mut out = Matrix::zeros(batch.total_tokens(), table.cols());
     let cols = table.cols().max(1);
     let rows = rows_per_task(cols);
     out.values_mut().par_chunks_mut(rows * cols).enumerate().for_each(|(block, out)| {
@@ -37,7 +37,7 @@ pub(super) fn embed(
             }
         }
     });
-    Ok(out)
+    Ok(())
 }
 
 /// Scale of each token: 0 for a mask token, otherwise the token-dropout factor of its sequence.

@@ -27,11 +27,23 @@ pub(super) fn layer_norm(
     check(x, gamma, beta)?;
     BackendError::expect("layer_norm", "columns of out", out.cols(), x.cols())?;
     BackendError::expect("layer_norm", "rows of out", out.rows(), x.rows())?;
-    let block = rows_per_task(x.cols()) * x.cols().max(1);
+    let cols = x.cols().max(1);
+    let block = rows_per_task(cols) * cols;
     out.values_mut().par_chunks_mut(block).zip(x.values().par_chunks(block)).for_each(
         |(out, x)| {
-            out.copy_from_slice(x);
-            normalise_rows(out, gamma, beta, eps);
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for (out, x) in out.chunks_exact_mut(cols).zip(x.chunks_exact(cols)) {
+                        let moments = Moments::of(x, eps);
+                        for (out, ((&v, &g), &b)) in
+                            out.iter_mut().zip(x.iter().zip(gamma).zip(beta))
+                        {
+                            *out = moments.normalise(v) * g + b;
+                        }
+                    }
+                },
+            );
         },
     );
     Ok(())
@@ -45,30 +57,42 @@ pub(super) fn layer_norm_in_place(
     eps: f32,
 ) -> Result<(), BackendError> {
     check(x, gamma, beta)?;
-    let block = rows_per_task(x.cols()) * x.cols().max(1);
-    x.values_mut().par_chunks_mut(block).for_each(|rows| normalise_rows(rows, gamma, beta, eps));
+    let cols = x.cols().max(1);
+    x.values_mut().par_chunks_mut(rows_per_task(cols) * cols).for_each(|rows| {
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for row in rows.chunks_exact_mut(cols) {
+                    let moments = Moments::of(row, eps);
+                    for ((v, &g), &b) in row.iter_mut().zip(gamma).zip(beta) {
+                        *v = moments.normalise(*v) * g + b;
+                    }
+                }
+            },
+        );
+    });
     Ok(())
 }
 
-fn normalise_rows(rows: &mut [f32], gamma: &[f32], beta: &[f32], eps: f32) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for row in rows.chunks_exact_mut(gamma.len().max(1)) {
-                normalise_row(row, gamma, beta, eps);
-            }
-        },
-    );
+/// What a row is normalised by.
+#[derive(Clone, Copy)]
+struct Moments {
+    mean: f32,
+    inverse_deviation: f32,
 }
 
-#[inline(always)]
-fn normalise_row(row: &mut [f32], gamma: &[f32], beta: &[f32], eps: f32) {
-    let n = row.len() as f32;
-    let mean = lane_sum(row, |v| v) / n;
-    let variance = lane_sum(row, |v| (v - mean) * (v - mean)) / n;
-    let scale = 1.0 / (variance + eps).sqrt();
-    for ((v, &g), &b) in row.iter_mut().zip(gamma).zip(beta) {
-        *v = (*v - mean) * scale * g + b;
+impl Moments {
+    #[inline(always)]
+    fn of(row: &[f32], eps: f32) -> Self {
+        let n = row.len() as f32;
+        let mean = lane_sum(row, |v| v) / n;
+        let variance = lane_sum(row, |v| (v - mean) * (v - mean)) / n;
+        Self { mean, inverse_deviation: 1.0 / (variance + eps).sqrt() }
+    }
+
+    #[inline(always)]
+    fn normalise(self, v: f32) -> f32 {
+        (v - self.mean) * self.inverse_deviation
     }
 }
 

@@ -1,17 +1,23 @@
 //! Row-major f32 matrices on the host.
 
+use std::sync::Arc;
+
+use super::buffers::Buffers;
+
 /// A row-major f32 matrix `[rows, cols]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Matrix {
     rows: usize,
     cols: usize,
     values: Vec<f32>,
+    /// Where the values go when the matrix is dropped.
+    origin: Option<Arc<Buffers>>,
 }
 
 impl Matrix {
     /// A matrix of zeros.
     pub fn zeros(rows: usize, cols: usize) -> Self {
-        Self { rows, cols, values: vec![0.0; rows * cols] }
+        Self::from_vec(rows, cols, vec![0.0; rows * cols])
     }
 
     /// Wraps row-major values.
@@ -20,7 +26,14 @@ impl Matrix {
     /// If `values.len()` is not `rows × cols`.
     pub fn from_vec(rows: usize, cols: usize, values: Vec<f32>) -> Self {
         assert_eq!(values.len(), rows * cols, "a matrix needs rows × cols values");
-        Self { rows, cols, values }
+        Self { rows, cols, values, origin: None }
+    }
+
+    /// A matrix with unspecified contents, in storage that goes back to `buffers` when it is
+    /// dropped.
+    pub(super) fn recycled(buffers: &Arc<Buffers>, rows: usize, cols: usize) -> Self {
+        let values = buffers.take(rows * cols);
+        Self { rows, cols, values, origin: Some(Arc::clone(buffers)) }
     }
 
     /// Number of rows.
@@ -46,5 +59,19 @@ impl Matrix {
     /// One row.
     pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.cols..(row + 1) * self.cols]
+    }
+}
+
+impl Drop for Matrix {
+    fn drop(&mut self) {
+        if let Some(buffers) = &self.origin {
+            buffers.give_back(std::mem::take(&mut self.values));
+        }
+    }
+}
+
+impl PartialEq for Matrix {
+    fn eq(&self, other: &Self) -> bool {
+        (self.rows, self.cols) == (other.rows, other.cols) && self.values == other.values
     }
 }

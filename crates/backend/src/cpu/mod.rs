@@ -7,6 +7,7 @@ mod activation;
 mod aligned;
 mod attention;
 mod attention_block;
+mod buffers;
 mod embed;
 mod layer_norm;
 mod linear;
@@ -28,6 +29,7 @@ use crate::{
     AttentionSpec, Backend, BackendError, Epilogue, PackedView, PoolSpec, RotarySpec, TensorView,
     TokenDropout,
 };
+use buffers::Buffers;
 use rotary::RotaryTables;
 
 /// Rows of `cols` values that an element-wise operation handles as one unit of work: 16 KiB or so,
@@ -41,6 +43,7 @@ fn rows_per_task(cols: usize) -> usize {
 pub struct CpuBackend {
     pool: rayon::ThreadPool,
     rotary_tables: RotaryTables,
+    buffers: Arc<Buffers>,
 }
 
 /// An embedding table `[vocab, hidden_size]`, f32, row-major.
@@ -78,7 +81,7 @@ impl CpuBackend {
             .thread_name(|i| format!("cpu-backend-{i}"))
             .build()
             .map_err(|e| BackendError::Threads { threads, reason: e.to_string() })?;
-        Ok(Self { pool, rotary_tables: RotaryTables::default() })
+        Ok(Self { pool, rotary_tables: RotaryTables::default(), buffers: Arc::default() })
     }
 
     /// Number of worker threads.
@@ -138,7 +141,7 @@ impl Backend for CpuBackend {
     }
 
     fn scratch(&self, rows: usize, cols: usize) -> Result<Matrix, BackendError> {
-        Ok(Matrix::zeros(rows, cols))
+        Ok(Matrix::recycled(&self.buffers, rows, cols))
     }
 
     fn shape(&self, x: &Matrix) -> (usize, usize) {
@@ -156,7 +159,11 @@ impl Backend for CpuBackend {
         shift: Option<&Vec<f32>>,
         token_dropout: Option<TokenDropout>,
     ) -> Result<Matrix, BackendError> {
-        self.install(|| embed::embed(batch, &table.0, shift.map(Vec::as_slice), token_dropout))
+        let table = &table.0;
+        let mut out = Matrix::recycled(&self.buffers, batch.total_tokens(), table.cols());
+        let shift = shift.map(Vec::as_slice);
+        self.install(|| embed::embed(batch, table, shift, token_dropout, &mut out))?;
+        Ok(out)
     }
 
     fn layer_norm(
