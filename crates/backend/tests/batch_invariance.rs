@@ -7,7 +7,8 @@ use virnucpro_backend::cpu::{CpuBackend, Matrix};
 use virnucpro_backend::{AttentionSpec, Backend, Epilogue};
 
 /// Widths that exercise several blocks over k, and odd remainders.
-const SHAPES: [(usize, usize); 5] = [(192, 576), (768, 192), (1100, 2), (37, 51), (2560, 96)];
+const SHAPES: [(usize, usize); 6] =
+    [(192, 576), (768, 192), (1100, 2), (37, 51), (2560, 96), (300, 1300)];
 
 #[test]
 fn linear_row_bits_do_not_depend_on_company_or_threads() {
@@ -32,6 +33,8 @@ fn linear_row_bits_do_not_depend_on_company_or_threads() {
         let all: Vec<usize> = (0..rows).collect();
         let together = run(&one, &all);
         assert_eq!(together, run(&two, &all), "threads change {inputs}x{outputs}");
+        let many = CpuBackend::new(9).unwrap();
+        assert_eq!(together, run(&many, &all), "nine threads change {inputs}x{outputs}");
         let backwards: Vec<usize> = all.iter().rev().copied().collect();
         let reversed = run(&two, &backwards);
         for r in 0..rows {
@@ -47,15 +50,15 @@ fn linear_row_bits_do_not_depend_on_company_or_threads() {
 }
 
 #[test]
-fn attention_row_bits_do_not_depend_on_company() {
-    let backend = CpuBackend::new(2).unwrap();
+fn attention_row_bits_do_not_depend_on_company_or_threads() {
+    let two = CpuBackend::new(2).unwrap();
     let mut random = Random::new(9);
-    let lengths = [1usize, 70, 2, 64, 129, 1, 5];
+    let lengths = [1usize, 70, 2, 64, 129, 1, 500];
     let sequences: Vec<Vec<u32>> = lengths.iter().map(|&n| random.ids(n, 9)).collect();
     let width = 48;
     let rows: Vec<Vec<f32>> = lengths.iter().map(|&n| random.values(n * 3 * width, 1.0)).collect();
     let spec = AttentionSpec { num_heads: 2, head_dim: 24, softmax_scale: 0.2, alibi_slopes: None };
-    let run = |picked: &[usize]| -> Vec<Vec<f32>> {
+    let run = |backend: &CpuBackend, picked: &[usize]| -> Vec<Vec<f32>> {
         let packed = Packed::new(&picked.iter().map(|&i| sequences[i].clone()).collect::<Vec<_>>());
         let batch = backend.upload(packed.view()).unwrap();
         let qkv: Vec<f32> = picked.iter().flat_map(|&i| rows[i].clone()).collect();
@@ -68,10 +71,14 @@ fn attention_row_bits_do_not_depend_on_company() {
             .map(|w| out.values()[w[0] as usize * width..w[1] as usize * width].to_vec())
             .collect()
     };
-    let together = run(&[0, 1, 2, 3, 4, 5, 6]);
-    let reversed = run(&[6, 5, 4, 3, 2, 1, 0]);
+    let together = run(&two, &[0, 1, 2, 3, 4, 5, 6]);
+    let reversed = run(&two, &[6, 5, 4, 3, 2, 1, 0]);
+    for threads in [1, 9] {
+        let other = CpuBackend::new(threads).unwrap();
+        assert_eq!(together, run(&other, &[0, 1, 2, 3, 4, 5, 6]), "{threads} threads");
+    }
     for i in 0..lengths.len() {
-        assert_eq!(together[i], run(&[i])[0], "sequence {i} alone");
+        assert_eq!(together[i], run(&two, &[i])[0], "sequence {i} alone");
         assert_eq!(together[i], reversed[6 - i], "sequence {i} in another order");
     }
 }
