@@ -136,16 +136,17 @@ fn linear_extents_at_every_block_border_match_twin() {
                 (random.values(rows * inputs, 1.0), random.values(rows * outputs, 1.0));
             for epilogue in epilogues {
                 let what = format!("{rows} rows, {inputs}x{outputs}, {epilogue:?}");
-                let (weight, bias) = (view(&weight, &[outputs, inputs]), view(&bias, &[outputs]));
+                let weights = [view(&weight, &[outputs, inputs])];
+                let biases = [view(&bias, &[outputs])];
                 let run = |out: &mut Matrix| {
-                    let layer = cpu.linear_weights(&[weight.clone()], &[bias.clone()]).unwrap();
+                    let layer = cpu.linear_weights(&weights, &biases).unwrap();
                     let x = cpu.activation(rows, inputs, &x).unwrap();
                     cpu.linear(&x, &layer, epilogue, out).unwrap();
                 };
                 let mut actual = cpu.activation(rows, outputs, &before).unwrap();
                 run(&mut actual);
                 let twin = ReferenceBackend;
-                let layer = twin.linear_weights(&[weight.clone()], &[bias.clone()]).unwrap();
+                let layer = twin.linear_weights(&weights, &biases).unwrap();
                 let mut expected = twin.activation(rows, outputs, &before).unwrap();
                 let x = twin.activation(rows, inputs, &x).unwrap();
                 twin.linear(&x, &layer, epilogue, &mut expected).unwrap();

@@ -32,7 +32,8 @@ pub(super) struct Block<'a> {
 struct Workspace {
     /// Keys of one head, transposed: `[head_dim, seqlen]`.
     keys: Panels,
-    /// Values of one head, `[seqlen, head_dim]`, rows padded.
+    /// Values of one head, `[seqlen, head_dim]`, rows padded; what the padding holds reaches no
+    /// result.
     values: AlignedVec,
     /// Scores of one group of queries, `[ROWS, seqlen]`, rows padded.
     scores: AlignedVec,
@@ -84,7 +85,6 @@ impl Block<'_> {
         workspace.values.reserve_len(seqlen * padded_d);
         for (out, token) in workspace.values.chunks_exact_mut(padded_d).zip(self.sequence.clone()) {
             out[..d].copy_from_slice(self.part(token, 2, head));
-            out[d..].fill(0.0);
         }
         workspace.scores.reserve_len(ROWS * padded_keys);
         workspace.mixed.reserve_len(ROWS * padded_d);
