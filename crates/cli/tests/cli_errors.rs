@@ -54,7 +54,8 @@ fn unreadable_inputs_are_named() {
     let prose = bench.file("prose.txt", "To be or not to be,\nthat is the question.\n");
     bench.predict(&prose, &[]).failed_with(&["prose.txt"]);
     let missing = bench.folder.path().join("missing.fa");
-    bench.predict(&missing, &[]).failed_with(&["missing.fa"]);
+    let run = bench.predict(&missing, &[]).failed_with(&["missing.fa", "No such file"]);
+    assert_eq!(run.stderr.matches("No such file").count(), 1, "{}", run.stderr);
     bench.predict(bench.folder.path(), &[]).failed_with(&["directory"]);
     let fastq = bench.file("reads.fq", "@r1\nACGTACGT\n+\nIIIIIIII\n@r2\nACGT\n+\nII\n");
     bench.predict(&fastq, &[]).failed_with(&["reads.fq", "r2"]);

@@ -31,7 +31,7 @@ impl Timings {
             .iter()
             .map(|(stage, elapsed)| StageTiming {
                 stage: (*stage).to_owned(),
-                elapsed_ms: elapsed.as_secs_f64() * 1e3,
+                elapsed_ms: elapsed.as_micros() as f64 / 1e3,
             })
             .collect()
     }

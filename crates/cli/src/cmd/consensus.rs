@@ -3,11 +3,12 @@
 use virnucpro_pipeline::consensus;
 
 use crate::args::ConsensusArgs;
+use crate::console::count;
 
 pub(crate) fn run(args: &ConsensusArgs) -> anyhow::Result<()> {
     let report = consensus(&args.input, &args.output)?;
     if !args.quiet {
-        println!("{} chunks, {} of them viral", report.chunks, report.viral_chunks);
+        println!("{}, {} of them viral", count(report.chunks as u64, "chunk"), report.viral_chunks);
         println!("wrote {}", report.output.display());
     }
     Ok(())

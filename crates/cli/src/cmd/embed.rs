@@ -3,7 +3,7 @@
 use virnucpro_pipeline::{CancelToken, EmbedConfig, embed};
 
 use crate::args::EmbedArgs;
-use crate::console::{self, ProgressView};
+use crate::console::{self, ProgressView, count};
 
 pub(crate) fn run(args: &EmbedArgs, cancel: &CancelToken) -> anyhow::Result<()> {
     let device = super::open_device(&args.device)?;
@@ -27,8 +27,10 @@ pub(crate) fn run(args: &EmbedArgs, cancel: &CancelToken) -> anyhow::Result<()> 
         console::warnings(&report.warnings);
         let efficiency = report.packing_efficiency.unwrap_or_default();
         println!(
-            "{} sequences, {} tokens (packing_efficiency {efficiency:.3}), hidden_size {}",
-            report.sequences, report.tokens, report.hidden_size
+            "{}, {} (packing_efficiency {efficiency:.3}), hidden_size {}",
+            count(report.sequences, "sequence"),
+            count(report.tokens, "token"),
+            report.hidden_size
         );
         for file in &report.files {
             println!("wrote {}", file.display());

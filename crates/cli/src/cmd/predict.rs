@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use virnucpro_pipeline::{CancelToken, PredictConfig, PredictReport, predict};
 
 use crate::args::PredictArgs;
-use crate::console::{self, ProgressView};
+use crate::console::{self, ProgressView, count};
 
 pub(crate) fn run(args: &PredictArgs, cancel: &CancelToken) -> anyhow::Result<()> {
     let device = super::open_device(&args.device)?;
@@ -43,21 +43,24 @@ fn describe(report: &PredictReport) -> String {
     let (counts, contigs) = (&summary.counts, &summary.counts.contigs);
     let seconds: f64 = summary.timings.iter().map(|t| t.elapsed_ms).sum::<f64>() / 1e3;
     let mut text = format!(
-        "{} sequences: {} viral, {} not viral, {} without an open frame",
-        counts.records, contigs.viral, contigs.nonviral, contigs.unreadable
+        "{}: {} viral, {} not viral, {} unreadable (no open frame)",
+        count(counts.records, "sequence"),
+        contigs.viral,
+        contigs.nonviral,
+        contigs.unreadable
     );
-    for (count, what) in [(contigs.too_short, "too short"), (contigs.empty, "empty")] {
-        if count > 0 {
-            text.push_str(&format!(", {count} {what}"));
+    for (number, what) in [(contigs.too_short, "too short"), (contigs.empty, "empty")] {
+        if number > 0 {
+            text.push_str(&format!(", {number} {what}"));
         }
     }
     text.push_str(&format!(
-        "\n{} chunks, {} of them with an open frame, {} of these viral; {} frames scored\n\
+        "\n{}, {} of them with an open frame, {} of these viral; {} scored\n\
          model {}, {} on {}, {seconds:.1} s\n",
-        counts.chunks,
+        count(counts.chunks, "chunk"),
         counts.readable_chunks,
         counts.viral_chunks,
-        counts.rows_written,
+        count(counts.rows_written, "frame"),
         summary.model.name,
         summary.precision,
         summary.device,

@@ -3,7 +3,7 @@
 use virnucpro_pipeline::{CancelToken, TranslateConfig, translate};
 
 use crate::args::TranslateArgs;
-use crate::console::{self, ProgressView};
+use crate::console::{self, ProgressView, count};
 
 pub(crate) fn run(args: &TranslateArgs, cancel: &CancelToken) -> anyhow::Result<()> {
     let config = TranslateConfig {
@@ -19,8 +19,12 @@ pub(crate) fn run(args: &TranslateArgs, cancel: &CancelToken) -> anyhow::Result<
     if !args.quiet {
         console::warnings(&report.warnings);
         println!(
-            "{} sequences, {} letters; {} chunks, {} of them with an open frame; {} frames",
-            report.records, report.letters, report.chunks, report.readable_chunks, report.frames
+            "{}, {}; {}, {} of them with an open frame; {}",
+            count(report.records, "sequence"),
+            count(report.letters, "letter"),
+            count(report.chunks, "chunk"),
+            report.readable_chunks,
+            count(report.frames, "frame")
         );
         for file in &report.files {
             println!("wrote {}", file.display());

@@ -57,6 +57,13 @@ impl<B: Backend> Classifier<B> {
         self.num_features
     }
 
+    /// Trained numbers in both layers and the batch norm.
+    pub fn num_parameters(&self) -> u64 {
+        let (features, hidden) = (self.num_features as u64, self.hidden_size as u64);
+        // Weights, bias, and the batch norm's scale and shift; then two outputs with bias.
+        (features + 3) * hidden + 2 * hidden + 2
+    }
+
     /// Scores rows of features.
     ///
     /// # Shape

@@ -28,7 +28,7 @@ pub(super) struct Scorer<'a, B: Backend> {
     protein: EncoderStage<'a, B>,
     nucleotide: EncoderStage<'a, B>,
     classifier: Classifier<B>,
-    parameters: [u64; 2],
+    parameters: [u64; 3],
 }
 
 impl<'a, B: Backend> Scorer<'a, B> {
@@ -41,7 +41,9 @@ impl<'a, B: Backend> Scorer<'a, B> {
     ) -> Result<Self, PipelineError> {
         let classifier = bundle.classifier(backend, chunk_length)?;
         let sources = [bundle.protein_encoder()?, bundle.nucleotide_encoder()?];
-        let parameters = [0, 1].map(|i| sources[i].checkpoint().summary().total_parameters);
+        let [protein, nucleotide] =
+            [0, 1].map(|i| sources[i].checkpoint().summary().total_parameters);
+        let parameters = [protein, nucleotide, classifier.num_parameters()];
         let load = |name, source| {
             EncoderStage::load(name, backend, source, token_budget, None, Pooling::Mean)
         };
@@ -92,8 +94,8 @@ impl<'a, B: Backend> Scorer<'a, B> {
         (self.protein.counts(), self.nucleotide.counts())
     }
 
-    /// Parameters of the protein and the nucleotide encoder.
-    pub(super) fn parameters(&self) -> [u64; 2] {
+    /// Parameters of the protein encoder, the nucleotide encoder and the classifier.
+    pub(super) fn parameters(&self) -> [u64; 3] {
         self.parameters
     }
 }

@@ -80,11 +80,12 @@ impl<B: Backend> Facts<'_, B> {
     }
 
     fn model(&self) -> Result<ModelSummary, PipelineError> {
-        let [protein, nucleotide] = self.scorer.parameters();
+        let [protein, nucleotide, classifier] = self.scorer.parameters();
         let parts = self.bundle.parts(self.config.chunk_length.get())?;
         let parameters = |role: &str, path: &str| match role {
             "protein_encoder" if path.ends_with(".safetensors") => protein,
             "nucleotide_encoder" if path.ends_with(".safetensors") => nucleotide,
+            "classifier" => classifier,
             _ => 0,
         };
         Ok(ModelSummary {
