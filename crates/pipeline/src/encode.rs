@@ -13,9 +13,10 @@ use virnucpro_models::{Encoder, EncoderSource, Pooling};
 use crate::timing::Timings;
 use crate::{CancelToken, PipelineError};
 
-/// Tokens of a packed batch unless the user says otherwise. On two cores the rate of the `mini`
-/// encoders is flat from 2,048 tokens on; activations of larger batches only leave the caches.
-pub(crate) const DEFAULT_TOKEN_BUDGET: usize = 4096;
+/// Tokens of a packed batch unless the user says otherwise. On two cores the `mini` encoders are
+/// fastest at 1,024 and 2,048 tokens and lose 6 to 8 % at 4,096, where activations leave the
+/// caches (BENCHMARKS.md); the larger of the two packs a little better.
+pub(crate) const DEFAULT_TOKEN_BUDGET: usize = 2048;
 
 /// What an encoder did so far.
 #[derive(Clone, Copy, Debug, Default)]
