@@ -173,7 +173,7 @@ fn f32_bytes(count: usize) -> BytesCount {
     BytesCount::new(4 * count)
 }
 
-#[divan::bench(args = LAYERS, consts = [1, 2], sample_count = 15, sample_size = 1)]
+#[divan::bench(args = LAYERS, consts = [1, 2], sample_count = 15, sample_size = 1, min_time = 0.3)]
 fn linear<const THREADS: usize>(bencher: Bencher, layer: Layer) {
     let Layer { in_features, out_features, epilogue, .. } = layer;
     let backend = backend::<THREADS>();
@@ -206,18 +206,18 @@ fn bench_attention<const THREADS: usize>(bencher: Bencher, model: Model, slopes:
         .bench_local(|| backend.attention(&batch, spec, black_box(&qkv), &mut out));
 }
 
-#[divan::bench(args = MODELS, consts = [1, 2], sample_count = 15, sample_size = 1)]
+#[divan::bench(args = MODELS, consts = [1, 2], sample_count = 15, sample_size = 1, min_time = 0.3)]
 fn attention<const THREADS: usize>(bencher: Bencher, model: Model) {
     bench_attention::<THREADS>(bencher, model, None);
 }
 
-#[divan::bench(args = MODELS, consts = [1, 2], sample_count = 15, sample_size = 1)]
+#[divan::bench(args = MODELS, consts = [1, 2], sample_count = 15, sample_size = 1, min_time = 0.3)]
 fn attention_alibi<const THREADS: usize>(bencher: Bencher, model: Model) {
     let slopes: Vec<f32> = (0..32).map(|h| 0.7f32.powi(h + 1)).collect();
     bench_attention::<THREADS>(bencher, model, Some(&slopes));
 }
 
-#[divan::bench(args = MODELS, consts = [1, 2], sample_count = 15, sample_size = 1)]
+#[divan::bench(args = MODELS, consts = [1, 2], sample_count = 15, sample_size = 1, min_time = 0.3)]
 fn embed<const THREADS: usize>(bencher: Bencher, model: Model) {
     let backend = backend::<THREADS>();
     let packed = Packed::ragged(model.vocab_size);
@@ -231,7 +231,7 @@ fn embed<const THREADS: usize>(bencher: Bencher, model: Model) {
         .bench_local(|| backend.embed(&batch, black_box(&table), None, Some(dropout)));
 }
 
-#[divan::bench(args = MODELS, consts = [1, 2], sample_count = 15, sample_size = 1)]
+#[divan::bench(args = MODELS, consts = [1, 2], sample_count = 15, sample_size = 1, min_time = 0.3)]
 fn layer_norm<const THREADS: usize>(bencher: Bencher, model: Model) {
     let backend = backend::<THREADS>();
     let (rows, cols) = (Packed::ragged(33).tokens(), model.hidden_size);
@@ -243,7 +243,7 @@ fn layer_norm<const THREADS: usize>(bencher: Bencher, model: Model) {
         .bench_local(|| backend.layer_norm(black_box(&x), &gamma, &beta, 1e-5, &mut out));
 }
 
-#[divan::bench(args = MODELS, consts = [1, 2], sample_count = 15, sample_size = 1)]
+#[divan::bench(args = MODELS, consts = [1, 2], sample_count = 15, sample_size = 1, min_time = 0.3)]
 fn layer_norm_in_place<const THREADS: usize>(bencher: Bencher, model: Model) {
     let backend = backend::<THREADS>();
     let (rows, cols) = (Packed::ragged(33).tokens(), model.hidden_size);
@@ -254,7 +254,7 @@ fn layer_norm_in_place<const THREADS: usize>(bencher: Bencher, model: Model) {
         .bench_local(|| backend.layer_norm_in_place(&mut x, &gamma, &beta, 1e-5));
 }
 
-#[divan::bench(args = MODELS, consts = [1, 2], sample_count = 15, sample_size = 1)]
+#[divan::bench(args = MODELS, consts = [1, 2], sample_count = 15, sample_size = 1, min_time = 0.3)]
 fn rotary<const THREADS: usize>(bencher: Bencher, model: Model) {
     let backend = backend::<THREADS>();
     let packed = Packed::ragged(33);
@@ -267,7 +267,7 @@ fn rotary<const THREADS: usize>(bencher: Bencher, model: Model) {
         .bench_local(|| backend.rotary(&batch, spec, &mut qkv));
 }
 
-#[divan::bench(args = MODELS, consts = [1, 2], sample_count = 15, sample_size = 1)]
+#[divan::bench(args = MODELS, consts = [1, 2], sample_count = 15, sample_size = 1, min_time = 0.3)]
 fn gated_gelu<const THREADS: usize>(bencher: Bencher, model: Model) {
     let backend = backend::<THREADS>();
     let (rows, cols) = (Packed::ragged(33).tokens(), model.intermediate_size);
@@ -278,7 +278,7 @@ fn gated_gelu<const THREADS: usize>(bencher: Bencher, model: Model) {
         .bench_local(|| backend.gated_gelu(black_box(&x), &mut out));
 }
 
-#[divan::bench(args = MODELS, consts = [1, 2], sample_count = 15, sample_size = 1)]
+#[divan::bench(args = MODELS, consts = [1, 2], sample_count = 15, sample_size = 1, min_time = 0.3)]
 fn pool<const THREADS: usize>(bencher: Bencher, model: Model) {
     let backend = backend::<THREADS>();
     let packed = Packed::ragged(33);
@@ -295,7 +295,7 @@ const WEIGHT_ELEMENTS: usize = 1280 * 5120;
 
 #[divan::bench(
     args = [DType::F32, DType::F16, DType::BF16, DType::F64],
-    consts = [1, 2], sample_count = 15, sample_size = 1
+    consts = [1, 2], sample_count = 15, sample_size = 1, min_time = 0.3
 )]
 fn to_f32<const THREADS: usize>(bencher: Bencher, dtype: DType) {
     let backend = backend::<THREADS>();
@@ -306,7 +306,7 @@ fn to_f32<const THREADS: usize>(bencher: Bencher, dtype: DType) {
         .bench_local(|| backend.install(|| black_box(&tensor).to_f32_vec()));
 }
 
-#[divan::bench(consts = [1, 2], sample_count = 15, sample_size = 1)]
+#[divan::bench(consts = [1, 2], sample_count = 15, sample_size = 1, min_time = 0.3)]
 fn linear_weights<const THREADS: usize>(bencher: Bencher) {
     let backend = backend::<THREADS>();
     let data = bytes(&values(WEIGHT_ELEMENTS));
