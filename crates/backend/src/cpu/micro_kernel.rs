@@ -1,8 +1,8 @@
 //! The inner product of everything: six rows times a few vectors of columns, in registers.
 //!
 //! Each element is one chain of fused multiply-adds over k in ascending order, whatever the
-//! number of rows and columns around it and whatever the width of the vectors. Batch invariance
-//! rests on this.
+//! number of rows and columns around it. Batch invariance rests on this; and wherever the processor
+//! has fused multiply-adds, the width of its vectors does not matter either.
 
 use pulp::Simd;
 
@@ -72,5 +72,59 @@ fn block<S: Simd, const VECTORS: usize>(
     }
     for r in 0..ROWS {
         c[r * c_stride..][..VECTORS].copy_from_slice(&sums[r]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pulp::{Arch, Scalar, WithSimd};
+
+    /// `[ROWS, k]` times `[k, 48]`.
+    struct Product<'a> {
+        k: usize,
+        a: &'a [f32],
+        b: &'a [f32],
+    }
+
+    const COLS: usize = 48;
+
+    impl WithSimd for Product<'_> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+            let mut out = vec![f32::NAN; ROWS * COLS];
+            let stride = COLS / S::F32_LANES;
+            let rows = six(|r| &self.a[r * self.k..(r + 1) * self.k]);
+            let (b, _) = S::as_simd_f32s(self.b);
+            let (c, _) = S::as_mut_simd_f32s(&mut out);
+            product(simd, &rows, (b, stride), stride, (c, stride));
+            out
+        }
+    }
+
+    #[test]
+    fn product_every_vector_width_sums_one_chain_in_order() {
+        let value = |i: usize| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0;
+        for k in [0, 1, 2, 31, 256] {
+            let a: Vec<f32> = (0..ROWS * k).map(value).collect();
+            let b: Vec<f32> = (0..k * COLS).map(|i| value(i + 5)).collect();
+            let mut expected = vec![0f32; ROWS * COLS];
+            for (at, sum) in expected.iter_mut().enumerate() {
+                for i in 0..k {
+                    *sum = a[at / COLS * k + i].mul_add(b[i * COLS + at % COLS], *sum);
+                }
+            }
+            let product = || Product { k, a: &a, b: &b };
+            assert_eq!(Arch::new().dispatch(product()), expected, "widest vectors, k = {k}");
+            #[cfg(target_arch = "x86_64")]
+            if let Some(avx2) = pulp::x86::V3::try_new() {
+                assert_eq!(Simd::vectorize(avx2, product()), expected, "AVX2, k = {k}");
+            }
+            for (s, e) in product().with_simd(Scalar::new()).iter().zip(&expected) {
+                assert!((s - e).abs() < 1e-5, "no vectors, k = {k}: {s} is not {e}");
+            }
+        }
     }
 }
