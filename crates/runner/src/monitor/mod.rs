@@ -40,6 +40,8 @@ mod started;
 mod summary;
 mod sync;
 mod table;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod totals;
 mod view;

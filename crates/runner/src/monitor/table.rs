@@ -1,9 +1,12 @@
 //! The summary of a run for a terminal: at most 25 lines of at most 100 characters.
 
-use super::summary::{DeviceSummary, RunSummary};
+use super::{
+    number::share,
+    summary::{DeviceSummary, RunSummary},
+};
 
 const WIDTH: usize = 100;
-const MAX_STAGES: usize = 9;
+const LINES: usize = 25;
 const MAX_TASKS: usize = 3;
 const MAX_DEVICES: usize = 3;
 
@@ -11,20 +14,8 @@ impl RunSummary {
     /// A compact table of the run: totals, a row per stage and per encoder, the devices, and the
     /// bottleneck in the last sentence.
     pub fn table(&self) -> String {
-        let mut lines = self.totals();
-        lines.extend(capped(
-            "stage",
-            &["workers", "busy", "waits in", "waits out"],
-            MAX_STAGES,
-            self.stages.iter().map(|stage| {
-                let whole = self.elapsed_ms * stage.workers.max(1) as f64;
-                let of = |ms: f64| percent(super::number::share(ms, whole));
-                let busy = percent(stage.busy);
-                let waits = (of(stage.wait_in_ms), of(stage.wait_out_ms));
-                (stage.name.clone(), vec![stage.workers.to_string(), busy, waits.0, waits.1])
-            }),
-        ));
-        lines.extend(capped(
+        let mut below = Vec::new();
+        below.extend(capped(
             "encoder",
             &["sequences", "tokens", "tokens/s", "packed", "compute s"],
             MAX_TASKS,
@@ -39,9 +30,9 @@ impl RunSummary {
                 (task.task.clone(), cells)
             }),
         ));
-        lines.extend(device_lines(&self.devices));
+        below.extend(device_lines(&self.devices));
         if let Some(process) = &self.process {
-            lines.push(format!(
+            below.push(format!(
                 "process: CPU {:.0} % of all cores, resident memory up to {}",
                 process.cpu_percent_mean,
                 gibibytes(process.resident_bytes_max)
@@ -49,14 +40,32 @@ impl RunSummary {
         }
         if self.warning_count > 0 {
             let first = self.warnings.first().map_or("", String::as_str);
-            lines.push(format!("warnings: {}, the first: {first}", self.warning_count));
+            below.push(format!("warnings: {}, the first: {first}", self.warning_count));
         }
-        let mut lines: Vec<String> = lines.iter().map(|line| cut(line, WIDTH)).collect();
+        let mut lines = self.totals();
+        // The stages take what the rest leaves: two lines for the last sentence, one for the header.
+        let most = LINES - 3 - lines.len() - below.len();
+        lines.extend(self.stage_lines(most));
+        lines.extend(below);
+        for line in &mut lines {
+            *line = cut(line, WIDTH);
+        }
         if let Some(bottleneck) = &self.bottleneck {
             let text = format!("bottleneck ({}): {}", bottleneck.tier.name(), bottleneck.advice);
             lines.extend(wrapped(&text));
         }
         lines.join("\n") + "\n"
+    }
+
+    fn stage_lines(&self, most: usize) -> Vec<String> {
+        let rows = self.stages.iter().map(|stage| {
+            let whole = self.elapsed_ms * stage.workers.max(1) as f64;
+            let of = |ms: f64| percent(share(ms, whole));
+            let waits = (of(stage.wait_in_ms), of(stage.wait_out_ms));
+            let cells = vec![stage.workers.to_string(), percent(stage.busy), waits.0, waits.1];
+            (stage.name.clone(), cells)
+        });
+        capped("stage", &["workers", "busy", "waits in", "waits out"], most, rows)
     }
 
     fn totals(&self) -> Vec<String> {
@@ -277,7 +286,7 @@ mod tests {
     fn table_of_any_run_fits_a_terminal() {
         for (stages, tasks, devices) in [(0, 0, 0), (5, 2, 1), (30, 9, 16)] {
             let table = summary(stages, tasks, devices).table();
-            assert!(table.lines().count() <= 25, "{} lines:\n{table}", table.lines().count());
+            assert!(table.lines().count() <= LINES, "{} lines:\n{table}", table.lines().count());
             for line in table.lines() {
                 assert!(line.chars().count() <= WIDTH, "{line}");
             }
