@@ -41,9 +41,9 @@ fn main() -> Result<(), String> {
         for gpu in gpus.sample() {
             println!("{t_ms:6} ms  {gpu:?}");
         }
-        match process.sample(elapsed) {
-            Some(process) => println!("{t_ms:6} ms  {process:?}"),
-            None => println!("{t_ms:6} ms  the system tells nothing of this process"),
+        // The first time there is nothing to compare the CPU time with.
+        if let Some(process) = process.sample(elapsed) {
+            println!("{t_ms:6} ms  {process:?}");
         }
     }
     Ok(())

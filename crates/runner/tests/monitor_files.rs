@@ -1,5 +1,4 @@
 //! The monitor's files and its end: errors name the file, the end comes once.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs, thread,

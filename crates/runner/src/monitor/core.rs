@@ -230,9 +230,7 @@ impl Core {
         while state.recent_gpu_percent.front().is_some_and(|(at, _)| *at < edge) {
             state.recent_gpu_percent.pop_front();
         }
-        if let Some(process) = &process {
-            state.process.add(process);
-        }
+        state.process.add(now, process.as_ref());
         state.last_devices = devices;
         state.last_process = process;
         self.add_throughput(&mut state, now);

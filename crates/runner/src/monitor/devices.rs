@@ -150,11 +150,7 @@ fn read(watched: &Watched, device: &Device<'_>) -> DeviceSample {
 }
 
 fn one_line(error: &NvmlError) -> String {
-    let text = match error {
-        NvmlError::LibloadingError(source) => format!("{error}: {source}"),
-        _ => error.to_string(),
-    };
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub struct ProcessSampler {
     pid: Option<Pid>,
     cores: usize,
     last: Option<(Duration, u64)>,
-    cpu_percent: f64,
+    cpu_percent: Option<f64>,
 }
 
 impl ProcessSampler {
@@ -36,12 +36,12 @@ impl ProcessSampler {
             pid: get_current_pid().ok(),
             cores: available_parallelism().map_or(1, NonZero::get),
             last: None,
-            cpu_percent: 0.0,
+            cpu_percent: None,
         }
     }
 
     /// Reads the process at `now`, a time since any fixed moment; `None` where the system does not
-    /// tell. The first sample has nothing to compare with and says 0 %.
+    /// tell, and the first time, when there is nothing to compare with.
     pub fn sample(&mut self, now: Duration) -> Option<ProcessSample> {
         let pid = self.pid?;
         self.system.refresh_processes_specifics(
@@ -52,7 +52,7 @@ impl ProcessSampler {
         let process = self.system.process(pid)?;
         let (cpu_ms, resident_bytes) = (process.accumulated_cpu_time(), process.memory());
         self.count(now, cpu_ms);
-        Some(ProcessSample { cpu_percent: rounded(self.cpu_percent, 2), resident_bytes })
+        Some(ProcessSample { cpu_percent: rounded(self.cpu_percent?, 2), resident_bytes })
     }
 
     /// Takes the CPU time the process has used by `now` and compares it with the sample before.
@@ -63,7 +63,7 @@ impl ProcessSampler {
                 return;
             }
             let used_ms = cpu_ms.saturating_sub(before_ms) as f64;
-            self.cpu_percent = 100.0 * share(used_ms, elapsed_ms * self.cores as f64);
+            self.cpu_percent = Some(100.0 * share(used_ms, elapsed_ms * self.cores as f64));
         }
         self.last = Some((now, cpu_ms));
     }
@@ -90,18 +90,19 @@ mod tests {
             sampler.count(at(now), cpu_ms);
             sampler.cpu_percent
         };
-        assert_eq!(percent_after(1000, 700), 0.0);
-        assert_eq!(percent_after(2000, 1700), 25.0, "one of four cores");
-        assert_eq!(percent_after(2000, 1900), 25.0, "no time has passed");
-        assert_eq!(percent_after(3000, 5700), 100.0);
-        assert_eq!(percent_after(4000, 99_999), 100.0, "ticks of the system may overshoot");
-        assert_eq!(percent_after(5000, 99_999), 0.0);
+        assert_eq!(percent_after(1000, 700), None, "nothing to compare with");
+        assert_eq!(percent_after(2000, 1700), Some(25.0), "one of four cores");
+        assert_eq!(percent_after(2000, 1900), Some(25.0), "no time has passed");
+        assert_eq!(percent_after(3000, 5700), Some(100.0));
+        assert_eq!(percent_after(4000, 99_999), Some(100.0), "ticks of the system may overshoot");
+        assert_eq!(percent_after(5000, 99_999), Some(0.0));
     }
 
     #[test]
     fn process_sample_sees_memory_that_is_taken() {
         let mut sampler = ProcessSampler::new();
-        let before = sampler.sample(at(0)).unwrap();
+        assert_eq!(sampler.sample(at(0)), None, "no CPU time to compare with");
+        let before = sampler.sample(at(50)).unwrap();
         let block = vec![1u8; 256 << 20];
         let after = sampler.sample(at(100)).unwrap();
         assert!(

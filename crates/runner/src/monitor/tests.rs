@@ -313,8 +313,8 @@ fn queue_that_is_watched_tells_its_depth_until_the_end_and_is_let_go() {
     sender.send(1).unwrap();
     sender.send(2).unwrap();
     let expected = QueueDepth { name: "tokens".to_owned(), len: 2, capacity: 4 };
-    assert_eq!(monitor.queue_depths(), [expected.clone()]);
-    assert_eq!(monitor.snapshot().queues, [expected]);
+    assert_eq!(monitor.queue_depths(), [expected]);
+    assert_eq!(monitor.snapshot().queues, monitor.queue_depths());
     drop(receiver);
     monitor.finish().unwrap();
     assert!(sender.send(3).is_err(), "the watched end was dropped");

@@ -188,19 +188,29 @@ impl DeviceTotals {
 /// Samples of the process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProcessTotals {
-    cpu: Reading,
+    /// Σ percent × seconds, and Σ seconds: a sample speaks of the time since the one before, and
+    /// the last of a run comes early.
+    cpu_percent_seconds: f64,
+    seconds: f64,
+    last_at: Duration,
     resident_bytes_max: Option<u64>,
 }
 
 impl ProcessTotals {
-    pub(crate) fn add(&mut self, sample: &ProcessSample) {
-        self.cpu.add(Some(sample.cpu_percent));
-        self.resident_bytes_max = self.resident_bytes_max.max(Some(sample.resident_bytes));
+    pub(crate) fn add(&mut self, at: Duration, sample: Option<&ProcessSample>) {
+        let seconds = at.saturating_sub(self.last_at).as_secs_f64();
+        self.last_at = at;
+        if let Some(sample) = sample {
+            self.cpu_percent_seconds += sample.cpu_percent * seconds;
+            self.seconds += seconds;
+            self.resident_bytes_max = self.resident_bytes_max.max(Some(sample.resident_bytes));
+        }
     }
 
     pub(crate) fn summary(&self) -> Option<ProcessSummary> {
+        let mean = ratio(self.cpu_percent_seconds, self.seconds).clamp(0.0, 100.0);
         Some(ProcessSummary {
-            cpu_percent_mean: self.cpu.mean()?,
+            cpu_percent_mean: rounded(mean, 2),
             resident_bytes_max: self.resident_bytes_max?,
         })
     }
@@ -258,6 +268,19 @@ mod tests {
         assert_eq!(found[0].energy_joules, Some(600.0));
         assert_eq!(found[1].utilisation_percent_mean, None, "what was not read is not 0 %");
         assert_eq!(found[1].temperature_celsius_max, None);
+    }
+
+    #[test]
+    fn process_totals_weigh_a_sample_by_the_time_it_speaks_of() {
+        let mut totals = ProcessTotals::default();
+        assert_eq!(totals.summary(), None);
+        let at = Duration::from_secs;
+        let sample = |cpu_percent, resident_bytes| ProcessSample { cpu_percent, resident_bytes };
+        totals.add(at(5), None);
+        totals.add(at(14), Some(&sample(10.0, 300)));
+        totals.add(at(15), Some(&sample(100.0, 200)));
+        let expected = ProcessSummary { cpu_percent_mean: 19.0, resident_bytes_max: 300 };
+        assert_eq!(totals.summary(), Some(expected));
     }
 
     #[test]
