@@ -29,6 +29,33 @@ pub trait Backend: Send + Sync {
     /// Name of the device as it is reported to users, such as `cpu (2 threads)`.
     fn device_name(&self) -> String;
 
+    /// Runs `work` where operations start cheapest, such as on the worker threads of the host.
+    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        work()
+    }
+
+    /// Refuses attention that this device cannot run on packed batches.
+    ///
+    /// # Errors
+    /// [`BackendError::Unsupported`] naming what is missing.
+    fn check_attention(&self, _spec: AttentionSpec<'_>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    /// Waits until everything asked of the device so far is done.
+    ///
+    /// # Errors
+    /// A failure of the device since the last time.
+    fn synchronize(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    /// Whether each row of `x` is free of NaN and infinity, found on the device.
+    ///
+    /// # Errors
+    /// The device's own failure.
+    fn finite_rows(&self, x: &Self::Activation) -> Result<Vec<bool>, BackendError>;
+
     /// Makes a linear layer from stored weights.
     ///
     /// Several `[out_i, in_features]` weights are stacked along the output; `biases` is empty (no

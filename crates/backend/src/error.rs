@@ -40,6 +40,14 @@ pub enum BackendError {
         /// Its element type.
         dtype: DType,
     },
+    /// The device has no packed form of something a model needs.
+    #[error("{device} cannot run packed batches of this model: {missing}")]
+    Unsupported {
+        /// The device.
+        device: String,
+        /// What is missing.
+        missing: String,
+    },
     /// The worker threads of the host backend could not be started.
     #[error("cannot start {threads} worker threads: {reason}")]
     Threads {

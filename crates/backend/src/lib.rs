@@ -14,6 +14,7 @@ pub mod reference;
 mod spec;
 mod tensor_view;
 pub mod tolerance;
+mod transfer_log;
 
 pub use backend::Backend;
 pub use error::BackendError;
@@ -21,3 +22,4 @@ pub use mapped_file::MappedFile;
 pub use packed::PackedView;
 pub use spec::{AttentionSpec, Epilogue, PoolSpec, RotarySpec, TokenDropout};
 pub use tensor_view::{DType, TensorView};
+pub use transfer_log::{InputTensor, TransferLog};

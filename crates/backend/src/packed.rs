@@ -1,6 +1,6 @@
 //! The integer arrays of a packed (varlen) batch as a backend receives them.
 
-use crate::BackendError;
+use crate::{BackendError, InputTensor, TransferLog};
 
 /// Borrowed arrays of one packed batch, checked on construction.
 ///
@@ -14,6 +14,7 @@ pub struct PackedView<'a> {
     cu_seqlens: &'a [i32],
     position_ids: &'a [u32],
     max_seqlen: usize,
+    log: Option<&'a TransferLog>,
 }
 
 impl<'a> PackedView<'a> {
@@ -55,22 +56,40 @@ impl<'a> PackedView<'a> {
         if let Some(at) = position_ids.iter().position(|&p| p as usize >= max_seqlen) {
             return invalid(format!("position_ids[{at}] is not below max_seqlen"));
         }
-        Ok(Self { input_ids, cu_seqlens, position_ids, max_seqlen })
+        Ok(Self { input_ids, cu_seqlens, position_ids, max_seqlen, log: None })
+    }
+
+    /// The same view, with every further look at an array counted in `log`.
+    #[must_use]
+    pub fn counted(self, log: &'a TransferLog) -> Self {
+        Self { log: Some(log), ..self }
+    }
+
+    fn look<T>(&self, tensor: InputTensor, values: &'a [T]) -> &'a [T] {
+        if let Some(log) = self.log {
+            log.record(tensor, size_of_val(values));
+        }
+        values
     }
 
     /// Token ids, u32 `[total_tokens]`.
     pub fn input_ids(&self) -> &'a [u32] {
-        self.input_ids
+        self.look(InputTensor::InputIds, self.input_ids)
     }
 
     /// Sequence boundaries, i32 `[num_seqs + 1]`.
     pub fn cu_seqlens(&self) -> &'a [i32] {
-        self.cu_seqlens
+        self.look(InputTensor::CuSeqlens, self.cu_seqlens)
     }
 
     /// Positions that restart at each sequence, u32 `[total_tokens]`.
     pub fn position_ids(&self) -> &'a [u32] {
-        self.position_ids
+        self.look(InputTensor::PositionIds, self.position_ids)
+    }
+
+    /// Where each sequence ends, in tokens, for bookkeeping on the host; not counted as a transfer.
+    pub fn seq_ends(&self) -> impl ExactSizeIterator<Item = usize> + 'a {
+        self.cu_seqlens[1..].iter().map(|&end| end as usize)
     }
 
     /// Tokens of the longest sequence.
@@ -82,6 +101,16 @@ impl<'a> PackedView<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packed_view_with_a_log_counts_every_look_and_its_bytes() {
+        let log = TransferLog::default();
+        let view = PackedView::new(&[0, 5, 2], &[0, 3], &[0, 1, 2], 3).unwrap().counted(&log);
+        assert_eq!((view.input_ids().len(), view.max_seqlen(), log.bytes()), (3, 3, 12));
+        let _ = (view.input_ids(), view.cu_seqlens());
+        let counts = InputTensor::ALL.map(|tensor| log.crossings(tensor));
+        assert_eq!((counts, log.bytes()), ([2, 1, 0], 32));
+    }
 
     #[test]
     fn packed_view_broken_invariant_is_named() {

@@ -209,3 +209,22 @@ fn wrong_extents_are_refused_with_the_operation_named() {
     let short = cpu.scratch(2, 2).unwrap();
     assert!(cpu.pool(&batch, PoolSpec::First, &short).is_err());
 }
+
+#[test]
+fn finite_rows_match_twin_for_every_place_of_a_nan_or_infinity() {
+    let cpu = CpuBackend::new(2).expect("threads start");
+    for cols in [1usize, 15, 16, 17, 33, 192] {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut values = vec![-3.0e38f32; cols * (cols + 2)];
+            for row in 0..cols {
+                values[row * cols + row] = bad;
+            }
+            let flags = |found: Result<Vec<bool>, BackendError>| found.expect("flags");
+            let x = cpu.activation(cols + 2, cols, &values).expect("activation");
+            let fast = flags(cpu.finite_rows(&x));
+            let x = ReferenceBackend.activation(cols + 2, cols, &values).expect("activation");
+            assert_eq!(fast, flags(ReferenceBackend.finite_rows(&x)), "{cols} columns, {bad}");
+            assert_eq!(fast.iter().filter(|&&finite| finite).count(), 2);
+        }
+    }
+}

@@ -2,7 +2,27 @@
 //! embeddings out.
 //!
 //! Owns the overlap of transfer, compute and retrieval, the bounded slots they share, and the
-//! instruments that watch them ([`monitor`]). Knows no file format and no command.
+//! instruments that watch them ([`monitor`]). Knows no file format and no command. The entry types
+//! are [`AsyncInferenceRunner`] and, for those who add a device, [`StagedDevice`].
 #![forbid(unsafe_code)]
 
+mod batch;
+mod cancel;
+mod device;
+mod encoders;
+mod error;
+#[doc(hidden)]
+pub mod hand_over;
 pub mod monitor;
+mod runner;
+mod sync;
+
+pub use batch::{InferenceBatch, InferenceResult, LoaderFailure};
+pub use cancel::CancelToken;
+pub use device::{BoxError, Precision, Retrieved, StagedDevice, StagingMemory, Unsupported};
+pub use encoders::{EncoderTask, Encoders, HostDevice, HostSlot};
+pub use error::{RunnerError, Stage};
+pub use runner::{
+    AsyncInferenceRunner, DEFAULT_SLOTS, DeviceResult, DeviceResults, InferenceResults,
+    RunnerConfig, run_async_inference,
+};

@@ -38,6 +38,19 @@ fn rows_per_task(cols: usize) -> usize {
     (1 << 12) / cols.clamp(1, 1 << 12)
 }
 
+/// Adds up `0·value`: any NaN or infinity makes the sum NaN, without a branch in the loop.
+fn all_finite(row: &[f32]) -> bool {
+    let mut sums = [0f32; 16];
+    let (blocks, rest) = row.as_chunks::<16>();
+    for block in blocks {
+        for (sum, value) in sums.iter_mut().zip(block) {
+            *sum += 0.0 * value;
+        }
+    }
+    let total: f32 = sums.iter().sum::<f32>() + rest.iter().map(|value| 0.0 * value).sum::<f32>();
+    total == 0.0
+}
+
 /// Runs the operations on the host in f32.
 #[derive(Debug)]
 pub struct CpuBackend {
@@ -106,6 +119,14 @@ impl Backend for CpuBackend {
     fn device_name(&self) -> String {
         let n = self.threads();
         format!("cpu ({n} thread{})", if n == 1 { "" } else { "s" })
+    }
+
+    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.install(work)
+    }
+
+    fn finite_rows(&self, x: &Matrix) -> Result<Vec<bool>, BackendError> {
+        Ok(x.values().chunks_exact(x.cols().max(1)).map(all_finite).collect())
     }
 
     fn linear_weights(

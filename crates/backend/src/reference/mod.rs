@@ -99,6 +99,11 @@ impl Backend for ReferenceBackend {
         Ok(Matrix::from_vec(rows, cols, values.to_vec()))
     }
 
+    fn finite_rows(&self, x: &Matrix) -> Result<Vec<bool>, BackendError> {
+        let row = |r: usize| &x.values()[r * x.cols()..(r + 1) * x.cols()];
+        Ok((0..x.rows()).map(|r| row(r).iter().all(|value| value.is_finite())).collect())
+    }
+
     fn scratch(&self, rows: usize, cols: usize) -> Result<Matrix, BackendError> {
         Ok(Matrix::zeros(rows, cols))
     }

@@ -1,10 +1,10 @@
 //! What an encoder on a device makes of a batch.
 
-use virnucpro_backend::{Backend, PackedView, PoolSpec};
+use virnucpro_backend::{AttentionSpec, Backend, PackedView, PoolSpec};
 use virnucpro_batch::PackedBatch;
 
 use crate::ModelError;
-use crate::dnabert_s::DnabertS;
+use crate::dnabert_s::{self, DnabertS};
 use crate::esm2::Esm2;
 
 /// How hidden states become embeddings.
@@ -84,6 +84,49 @@ impl<B: Backend> Encoder<B> {
         }
     }
 
+    /// Embeddings from representation `layer`, left on the device.
+    ///
+    /// # Shape
+    /// Result `[num_seqs, hidden_size]`, or `[total_tokens, hidden_size]` without pooling.
+    ///
+    /// # Errors
+    /// A layer that does not exist, or a batch the backend refuses.
+    pub fn pooled(
+        &self,
+        backend: &B,
+        batch: &B::Batch,
+        layer: usize,
+        pooling: Pooling,
+    ) -> Result<B::Activation, ModelError> {
+        let hidden = self.hidden_states(backend, batch, layer)?;
+        Ok(match pooling {
+            Pooling::Mean => backend.pool(batch, self.mean_pool(), &hidden)?,
+            Pooling::Bos => backend.pool(batch, PoolSpec::First, &hidden)?,
+            Pooling::None => hidden,
+        })
+    }
+
+    /// Refuses a device that cannot run this model on packed batches.
+    ///
+    /// # Errors
+    /// The backend's refusal, naming what is missing.
+    pub fn check(&self, backend: &B) -> Result<(), ModelError> {
+        let (num_heads, head_dim, alibi_slopes) = match self {
+            Self::Esm2(model) => {
+                (model.config().num_attention_heads, model.config().head_dim(), None)
+            }
+            Self::DnabertS(model) => {
+                let config = model.config();
+                let slopes = dnabert_s::alibi_slopes(config.num_attention_heads);
+                (config.num_attention_heads, config.head_dim(), Some(slopes))
+            }
+        };
+        let softmax_scale = (head_dim as f32).sqrt().recip();
+        let alibi_slopes = alibi_slopes.as_deref();
+        let spec = AttentionSpec { num_heads, head_dim, softmax_scale, alibi_slopes };
+        Ok(backend.check_attention(spec)?)
+    }
+
     /// Embeds one packed batch from representation `layer`, on the host.
     ///
     /// # Shape
@@ -106,13 +149,8 @@ impl<B: Backend> Encoder<B> {
             batch.max_seqlen(),
         )?;
         let on_device = backend.upload(view)?;
-        let hidden = self.hidden_states(backend, &on_device, layer)?;
-        let pooled = match pooling {
-            Pooling::Mean => Some(backend.pool(&on_device, self.mean_pool(), &hidden)?),
-            Pooling::Bos => Some(backend.pool(&on_device, PoolSpec::First, &hidden)?),
-            Pooling::None => None,
-        };
-        let values = backend.download(pooled.as_ref().unwrap_or(&hidden))?;
+        let pooled = self.pooled(backend, &on_device, layer, pooling)?;
+        let values = backend.download(&pooled)?;
         Ok(Embeddings { values, hidden_size: self.hidden_size() })
     }
 }

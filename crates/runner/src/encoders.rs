@@ -1,0 +1,156 @@
+//! Encoders on any [`Backend`], as the runner sees them.
+
+use std::sync::Arc;
+
+use virnucpro_backend::{Backend, PackedView};
+use virnucpro_batch::PackedBatch;
+use virnucpro_models::{Encoder, ModelError, Pooling};
+
+use crate::device::{BoxError, Precision, Retrieved, StagedDevice, StagingMemory, Unsupported};
+
+/// One encoder with what is wanted of it.
+pub struct EncoderTask<B: Backend> {
+    /// The encoder, on the backend.
+    pub encoder: Encoder<B>,
+    /// Representation to take.
+    pub layer: usize,
+    /// How hidden states become embeddings.
+    pub pooling: Pooling,
+}
+
+/// The encoders of a run; a batch names the one that computes it by its place here.
+pub struct Encoders<B: Backend> {
+    /// The encoders.
+    pub tasks: Vec<EncoderTask<B>>,
+}
+
+/// A backend that computes in the memory of the host, as a device of the runner.
+pub struct HostDevice<B>(Arc<B>);
+
+impl<B: Backend> HostDevice<B> {
+    /// Wraps a backend.
+    pub fn new(backend: Arc<B>) -> Self {
+        Self(backend)
+    }
+}
+
+/// A batch in flight on a [`HostDevice`].
+pub struct HostSlot<B: Backend> {
+    task: usize,
+    batch: Option<B::Batch>,
+    embeddings: Option<B::Activation>,
+    /// Ends of the sequences, in tokens, to gather flags of tokens by sequence.
+    seq_ends: Vec<usize>,
+}
+
+/// A stage was called out of order.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct OutOfOrder(&'static str);
+
+#[derive(Debug, thiserror::Error)]
+#[error("no encoder has number {task}; there are {tasks}")]
+struct NoSuchTask {
+    task: usize,
+    tasks: usize,
+}
+
+impl<B: Backend> Encoders<B> {
+    fn get(&self, task: usize) -> Result<&EncoderTask<B>, NoSuchTask> {
+        self.tasks.get(task).ok_or(NoSuchTask { task, tasks: self.tasks.len() })
+    }
+}
+
+impl<B: Backend> StagedDevice<Encoders<B>> for HostDevice<B> {
+    type Slot = HostSlot<B>;
+
+    fn name(&self) -> String {
+        self.0.device_name()
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    fn check_packed(&self, model: &Encoders<B>) -> Result<(), Unsupported> {
+        for task in &model.tasks {
+            let check: Result<(), ModelError> = task.encoder.check(&self.0);
+            check.map_err(|e| Unsupported { device: self.name(), missing: e.to_string() })?;
+        }
+        Ok(())
+    }
+
+    fn open_slot(&self, _model: &Encoders<B>) -> Result<HostSlot<B>, BoxError> {
+        Ok(HostSlot { task: 0, batch: None, embeddings: None, seq_ends: Vec::new() })
+    }
+
+    fn staging(&self, _slot: &HostSlot<B>) -> StagingMemory {
+        StagingMemory::Host
+    }
+
+    fn transfer(
+        &self,
+        model: &Encoders<B>,
+        task: usize,
+        batch: PackedView<'_>,
+        slot: &mut HostSlot<B>,
+    ) -> Result<(), BoxError> {
+        model.get(task)?;
+        slot.task = task;
+        slot.batch = Some(self.0.upload(batch)?);
+        slot.seq_ends.clear();
+        slot.seq_ends.extend(batch.seq_ends());
+        Ok(())
+    }
+
+    fn compute(&self, model: &Encoders<B>, slot: &mut HostSlot<B>) -> Result<(), BoxError> {
+        let EncoderTask { encoder, layer, pooling } = model.get(slot.task)?;
+        let batch = slot.batch.take().ok_or(OutOfOrder("nothing was transferred"))?;
+        let embeddings = self.0.run(move || encoder.pooled(&self.0, &batch, *layer, *pooling))?;
+        slot.embeddings = Some(embeddings);
+        Ok(())
+    }
+
+    fn synchronize(&self, _slot: &mut HostSlot<B>) -> Result<(), BoxError> {
+        Ok(self.0.synchronize()?)
+    }
+
+    fn retrieve(&self, model: &Encoders<B>, slot: &mut HostSlot<B>) -> Result<Retrieved, BoxError> {
+        let task = model.get(slot.task)?;
+        let embeddings = slot.embeddings.take().ok_or(OutOfOrder("nothing was computed"))?;
+        let flags = self.0.finite_rows(&embeddings)?;
+        let is_finite = match task.pooling {
+            Pooling::Mean | Pooling::Bos => flags,
+            Pooling::None => {
+                let mut start = 0;
+                let ends = slot.seq_ends.iter();
+                ends.map(|&end| {
+                    let of_sequence = &flags[start..end];
+                    start = end;
+                    of_sequence.iter().all(|&finite| finite)
+                })
+                .collect()
+            }
+        };
+        let hidden_size = task.encoder.hidden_size();
+        Ok(Retrieved { embeddings: self.0.download(&embeddings)?, hidden_size, is_finite })
+    }
+
+    fn recompute_f32(
+        &self,
+        model: &Encoders<B>,
+        task: usize,
+        batch: &PackedBatch,
+    ) -> Result<Retrieved, BoxError> {
+        let mut slot = self.open_slot(model)?;
+        let view = PackedView::new(
+            batch.input_ids(),
+            batch.cu_seqlens(),
+            batch.position_ids(),
+            batch.max_seqlen(),
+        )?;
+        self.transfer(model, task, view, &mut slot)?;
+        self.compute(model, &mut slot)?;
+        self.retrieve(model, &mut slot)
+    }
+}

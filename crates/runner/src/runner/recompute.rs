@@ -1,0 +1,96 @@
+//! Results that are not finite, computed once more in f32.
+
+use std::ops::Range;
+
+use virnucpro_batch::{PackedBatch, SequenceId, TokenizedSequence};
+
+use super::shared::{Job, Shared};
+use super::stages::guarded;
+use crate::device::{Precision, Retrieved, StagedDevice};
+use crate::error::Stage;
+use crate::{InferenceBatch, RunnerError};
+
+/// What retrieval found, and what was computed again.
+pub(super) struct Checked {
+    pub(super) retrieved: Retrieved,
+    pub(super) rows: Vec<Range<usize>>,
+    pub(super) non_finite: Vec<SequenceId>,
+    pub(super) recomputed: usize,
+}
+
+/// Row range of each sequence in the result of `batch`.
+fn row_ranges(
+    batch_idx: u64,
+    batch: &PackedBatch,
+    retrieved: &Retrieved,
+) -> Result<Vec<Range<usize>>, RunnerError> {
+    let wrong =
+        |what, expected, found| Err(RunnerError::WrongResult { batch_idx, what, expected, found });
+    let Retrieved { embeddings, hidden_size, is_finite } = retrieved;
+    let (num_seqs, tokens) = (batch.num_seqs(), batch.total_tokens());
+    if is_finite.len() != num_seqs {
+        return wrong("the number of finite flags", num_seqs, is_finite.len());
+    }
+    // One token a sequence makes both layouts the same.
+    if embeddings.len() == num_seqs * hidden_size {
+        Ok((0..num_seqs).map(|row| row..row + 1).collect())
+    } else if embeddings.len() == tokens * hidden_size {
+        Ok(batch.token_ranges().collect())
+    } else {
+        wrong("the number of values", num_seqs * hidden_size, embeddings.len())
+    }
+}
+
+/// Checks a result against its batch and replaces the rows that are not finite.
+pub(super) fn check<M, D: StagedDevice<M>>(
+    shared: &Shared<M, D>,
+    job: &Job<D::Slot>,
+    mut retrieved: Retrieved,
+) -> Result<Checked, RunnerError> {
+    let Job { batch_idx, batch, .. } = job;
+    let rows = row_ranges(*batch_idx, &batch.packed, &retrieved)?;
+    let offenders: Vec<usize> =
+        (0..rows.len()).filter(|&sequence| !retrieved.is_finite[sequence]).collect();
+    let mut recomputed = 0;
+    if !offenders.is_empty() && shared.device.precision() != Precision::F32 {
+        let again = pack(batch, &offenders);
+        let again = guarded(*batch_idx, Stage::Compute, || {
+            shared.device.recompute_f32(&shared.model, batch.task, &again?)
+        })?;
+        let width = retrieved.hidden_size;
+        let expected = offenders.iter().map(|&s| rows[s].len() * width).sum();
+        if again.embeddings.len() != expected || again.is_finite.len() != offenders.len() {
+            let (what, found) = ("the number of recomputed values", again.embeddings.len());
+            return Err(RunnerError::WrongResult { batch_idx: *batch_idx, what, expected, found });
+        }
+        let mut rest = &again.embeddings[..];
+        for (&sequence, is_finite) in offenders.iter().zip(again.is_finite) {
+            let place = rows[sequence].start * width..rows[sequence].end * width;
+            let (values, after) = rest.split_at(place.len());
+            retrieved.embeddings[place].copy_from_slice(values);
+            retrieved.is_finite[sequence] = is_finite;
+            rest = after;
+        }
+        recomputed = offenders.len();
+    }
+    let ids = batch.packed.sequence_ids();
+    let non_finite = offenders.into_iter().filter(|&s| !retrieved.is_finite[s]).map(|s| ids[s]);
+    let non_finite = non_finite.collect();
+    Ok(Checked { retrieved, rows, non_finite, recomputed })
+}
+
+/// The offenders alone, in their order.
+fn pack(
+    batch: &InferenceBatch,
+    offenders: &[usize],
+) -> Result<PackedBatch, virnucpro_batch::BatchError> {
+    let ranges: Vec<_> = batch.packed.token_ranges().collect();
+    let sequences: Vec<_> = offenders
+        .iter()
+        .map(|&sequence| TokenizedSequence {
+            sequence_id: batch.packed.sequence_ids()[sequence],
+            input_ids: batch.packed.input_ids()[ranges[sequence].clone()].to_vec(),
+        })
+        .collect();
+    PackedBatch::from_sequences(&sequences)
+}
