@@ -49,6 +49,14 @@ pub enum Error {
     /// A stream failed; files made by [`AtomicFile`](crate::AtomicFile) name themselves inside.
     #[error(transparent)]
     Stream(#[from] io::Error),
+    /// What did not fit into memory could not be kept in a temporary file.
+    #[error("cannot make {}: the temporary file in its folder failed: {source}", path.display())]
+    Spill {
+        /// The output the temporary file belongs to.
+        path: PathBuf,
+        /// What the system said, or that the file was damaged.
+        source: io::Error,
+    },
     /// A file could not be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {

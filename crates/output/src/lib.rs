@@ -7,6 +7,9 @@
 //!
 //! Must not: run a model, read sequences, print, or make a file name from a record.
 //!
+//! Memory does not grow with the input: what a table needs from all of it at once, and does
+//! not fit, waits in a nameless temporary file beside the output.
+//!
 //! A run writes through [`AtomicFile`]s, hands them to an [`OutputSet`], and
 //! commits the set once everything is done. Dropping either leaves nothing behind.
 #![forbid(unsafe_code)]
@@ -17,6 +20,7 @@ mod best_scores;
 mod consensus;
 mod contig;
 mod contig_verdict;
+mod duplicate_ids;
 mod embedding;
 mod error;
 mod features;
@@ -26,15 +30,17 @@ mod output_set;
 mod prediction;
 mod prediction_reader;
 mod safetensors_features;
+mod spill;
 mod summary;
 mod tsv;
 
 pub use array::Array2;
 pub use atomic::{AtomicFile, create_output_dir};
 pub use best_scores::BestScores;
-pub use consensus::{CONSENSUS_HEADER, Consensus, group_of_frame_id};
+pub use consensus::{CONSENSUS_HEADER, Consensus, ConsensusCounts, group_of_frame_id};
 pub use contig::{CONTIG_HEADER, ContigRow, ContigTable, Verdict};
 pub use contig_verdict::{ContigVerdict, VERDICT_RULE};
+pub use duplicate_ids::DuplicateIds;
 pub use embedding::{EmbeddingFormat, EmbeddingLayout, EmbeddingSpec, EmbeddingWriter};
 pub use error::Error;
 pub use features::{Features, read_features};

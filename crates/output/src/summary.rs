@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Version of the layout; a change that a reader would notice raises it.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Everything a run reports about itself.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -31,8 +31,12 @@ pub struct Summary {
     pub inputs: Vec<InputSummary>,
     /// Counts at every stage, over all inputs.
     pub counts: Counts,
+    /// Wall-clock time of the whole run, up to the writing of this summary.
+    pub elapsed_ms: f64,
     /// Wall-clock time of each stage, in the order of the run.
     pub timings: Vec<StageTiming>,
+    /// What the monitor of the run measured, by name; empty where there was none.
+    pub performance: Map<String, Value>,
     /// What a user should know about the input, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -137,6 +141,14 @@ pub struct Counts {
     pub protein_sequences_embedded: u64,
     /// Sequences embedded by the nucleotide encoder.
     pub nucleotide_sequences_embedded: u64,
+    /// Distinct proteins handed to the protein encoder; one that was embedded again, because
+    /// nothing remembered it, counts again.
+    pub unique_proteins: u64,
+    /// Distinct nucleotide sequences handed to the nucleotide encoder, counted likewise.
+    pub unique_nucleotides: u64,
+    /// Sequences answered with the embedding of an identical one instead of a second
+    /// embedding, over both encoders.
+    pub fanned_out: u64,
     /// Frames with a NaN or infinite value in an embedding or score.
     pub non_finite: u64,
     /// Rows of `prediction_results.txt`.

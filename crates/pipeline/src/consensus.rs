@@ -1,6 +1,5 @@
 //! `virnucpro consensus`: the grouping of a score table, alone.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use virnucpro_output::{AtomicFile, Consensus};
@@ -15,9 +14,9 @@ pub struct ConsensusReport {
     /// The table that was written.
     pub output: PathBuf,
     /// Chunks in it.
-    pub chunks: usize,
+    pub chunks: u64,
     /// Chunks called viral.
-    pub viral_chunks: usize,
+    pub viral_chunks: u64,
 }
 
 /// Groups the rows of a `prediction_results.txt` by chunk and writes the decision table.
@@ -25,15 +24,14 @@ pub struct ConsensusReport {
 /// # Errors
 /// A table that cannot be read (naming file and line), or an output that cannot be written.
 pub fn consensus(input: &Path, output: &Path) -> Result<ConsensusReport, PipelineError> {
-    let consensus = Consensus::from_table(input)?;
+    let consensus = Consensus::from_table(input, output)?;
     let mut file = AtomicFile::create(output)?;
-    consensus.write(&mut file)?;
-    file.flush()?;
+    let counts = consensus.write(&mut file)?;
     file.commit()?;
     Ok(ConsensusReport {
         input: input.to_owned(),
         output: output.to_owned(),
-        chunks: consensus.chunks(),
-        viral_chunks: consensus.viral_chunks(),
+        chunks: counts.chunks,
+        viral_chunks: counts.viral_chunks,
     })
 }

@@ -1,7 +1,5 @@
 //! The records of a run, counted as they are drawn, and what is reported of them.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -83,27 +81,6 @@ impl TotalEstimate {
             return Some(drawn);
         }
         self.ceiling.map(|ceiling| ceiling.max(drawn))
-    }
-}
-
-/// Counts ids that occurred before, by a 64-bit hash: eight bytes an id, and one wrong count in
-/// some billions of ids.
-#[derive(Default)]
-pub(crate) struct DuplicateIds {
-    hasher: RandomState,
-    seen: HashSet<u64>,
-    duplicates: u64,
-}
-
-impl DuplicateIds {
-    pub(crate) fn record(&mut self, id: &str) {
-        if !self.seen.insert(self.hasher.hash_one(id)) {
-            self.duplicates += 1;
-        }
-    }
-
-    pub(crate) fn duplicates(&self) -> u64 {
-        self.duplicates
     }
 }
 

@@ -20,8 +20,11 @@ fn rewritten(path: &Path) -> String {
 
 fn consensus_of(path: &Path) -> String {
     let mut text = Vec::new();
-    Consensus::from_table(path).unwrap().write(&mut text).unwrap();
-    String::from_utf8(text).unwrap()
+    let counts = Consensus::from_table(path, "decisions.csv").unwrap().write(&mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(counts.chunks, text.lines().count() as u64 - 1);
+    assert_eq!(counts.viral_chunks, text.lines().filter(|l| l.ends_with("\tTrue")).count() as u64);
+    text
 }
 
 /// Checks both tables in a folder; the decisions only where they are comparable.

@@ -104,6 +104,7 @@ fn reader_line_without_end_is_refused_before_it_fills_memory() {
 
 #[test]
 fn consensus_missing_table_is_named() {
-    let message = Consensus::from_table("no/such/table.txt").unwrap_err().to_string();
+    let message =
+        Consensus::from_table("no/such/table.txt", "decisions.csv").unwrap_err().to_string();
     assert!(message.starts_with("cannot read no/such/table.txt: "), "{message}");
 }

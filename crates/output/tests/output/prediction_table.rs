@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use virnucpro_output::{Consensus, Prediction, PredictionTable, group_of_frame_id};
 
 fn consensus_text(rows: &[(String, f64, f64)]) -> String {
-    let mut consensus = Consensus::new();
+    let mut consensus = Consensus::new("no/such/folder/table");
     for (id, score1, score2) in rows {
         consensus.push(id, *score1, *score2).unwrap();
     }
@@ -59,7 +59,7 @@ fn group_of_frame_id_counts_characters_not_bytes() {
 
 #[test]
 fn consensus_short_id_is_refused() {
-    let error = Consensus::new().push("x", 0.1, 0.9).unwrap_err();
+    let error = Consensus::new("table").push("x", 0.1, 0.9).unwrap_err();
     assert_eq!(error.to_string(), "frame id \"x\" is shorter than the two letters of a frame name");
 }
 

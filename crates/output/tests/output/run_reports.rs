@@ -46,7 +46,9 @@ fn summary() -> Summary {
             contigs,
             ..Counts::default()
         },
+        elapsed_ms: 20.5,
         timings: vec![StageTiming { stage: "read".to_owned(), elapsed_ms: 1.25 }],
+        performance: serde_json::Map::from_iter([("tokens_per_s".to_owned(), json!(1024.0))]),
         warnings: vec!["-: a UTF-8 byte order mark was removed".to_owned()],
     }
 }
@@ -68,7 +70,7 @@ impl std::io::Write for Full {
 fn reports_full_disk_is_an_error_everywhere() {
     assert!(PredictionTable::new(Full).is_err());
     assert!(ContigTable::new(Full).is_err());
-    assert!(Consensus::new().write(Full).is_err());
+    assert!(Consensus::new("table").write(Full).is_err());
     assert!(summary().write(Full).is_err());
 }
 
@@ -87,7 +89,7 @@ fn summary_comes_back_from_json() {
 }
 
 #[test]
-fn summary_schema_version_1_names_are_stable() {
+fn summary_schema_version_2_names_are_stable() {
     let value = serde_json::to_value(summary()).unwrap();
     let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let sorted = |text: &str| {
@@ -95,11 +97,12 @@ fn summary_schema_version_1_names_are_stable() {
         names.sort();
         names
     };
-    assert_eq!(value["schema_version"], 1);
+    assert_eq!(value["schema_version"], 2);
     assert_eq!(
         names(&value),
         sorted(
-            "schema_version tool settings model precision device inputs counts timings warnings"
+            "schema_version tool settings model precision device inputs counts elapsed_ms \
+             timings performance warnings"
         )
     );
     assert_eq!(
@@ -108,13 +111,15 @@ fn summary_schema_version_1_names_are_stable() {
             "records empty_records too_short_records duplicate_ids empty_ids letters chunks \
              readable_chunks frames unknown_residues unknown_nucleotide_tokens protein_tokens \
              nucleotide_tokens protein_sequences_embedded nucleotide_sequences_embedded \
-             non_finite rows_written viral_chunks contigs"
+             unique_proteins unique_nucleotides fanned_out non_finite rows_written viral_chunks contigs"
         )
     );
     assert_eq!(names(&value["counts"]["letters"]), sorted("acgt n iupac other lower"));
     assert_eq!(value["counts"]["contigs"]["unreadable"], 2);
     assert_eq!(value["model"]["parts"][0]["sha256"], "ab".repeat(32));
     assert_eq!(value["settings"]["chunk_length_nt"], 500);
+    assert_eq!(value["elapsed_ms"], 20.5);
+    assert_eq!(value["performance"]["tokens_per_s"], 1024.0);
     assert_eq!(value["timings"][0], json!({"stage": "read", "elapsed_ms": 1.25}));
 }
 

@@ -10,13 +10,14 @@ mod writer;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use virnucpro_models::Bundle;
-use virnucpro_output::{Counts, Summary, create_output_dir};
+use virnucpro_output::{Counts, DuplicateIds, Summary, create_output_dir};
 use virnucpro_seq::{Input, translate_records};
 
 use crate::encode::DEFAULT_TOKEN_BUDGET;
-use crate::inputs::{CountedRecords, DuplicateIds, TotalEstimate};
+use crate::inputs::{CountedRecords, TotalEstimate};
 use crate::timing::Timings;
 use crate::{CancelToken, Device, PipelineError, Progress, ProgressSink};
 use scorer::Scorer;
@@ -91,6 +92,7 @@ pub fn predict(
     cancel: &CancelToken,
     progress: &mut ProgressSink<'_>,
 ) -> Result<PredictReport, PipelineError> {
+    let started = Instant::now();
     let (records, drawn) = CountedRecords::open(&config.inputs)?;
     let total = TotalEstimate::new(&config.inputs, drawn);
     let bundle = config.model.open()?;
@@ -104,7 +106,7 @@ pub fn predict(
     create_output_dir(&config.output_dir)?;
     let mut outputs = Outputs::create(&config.output_dir)?;
     let mut counts = Counts::default();
-    let mut ids = DuplicateIds::default();
+    let mut ids = DuplicateIds::new(config.output_dir.join("summary.json"));
 
     let mut state = Progress::default();
     let mut units = translate_records(records, config.chunk_length, config.threads)?;
@@ -116,7 +118,7 @@ pub fn predict(
                 return Ok(());
             }
             let letters_before = summary::total_letters(&counts);
-            window.count(&mut counts, &mut ids);
+            window.count(&mut counts, &mut ids)?;
             let window_letters = summary::total_letters(&counts) - letters_before;
             let frames = window.frames();
             let mut embedded_here = 0;
@@ -141,7 +143,7 @@ pub fn predict(
     })?;
     let records = units.into_records();
     let input_stats = records.as_ref().map_or(&[][..], CountedRecords::stats);
-    counts.duplicate_ids = ids.duplicates();
+    counts.duplicate_ids = ids.finish()?;
     let summary = summary::Facts {
         config,
         device,
@@ -149,6 +151,9 @@ pub fn predict(
         scorer: &scorer,
         input_stats,
         token_budget,
+        started,
+        // Nothing watches the run as a whole yet.
+        performance: serde_json::Map::new(),
     }
     .summary(counts, &timings)?;
     let files = outputs.commit(&summary)?;

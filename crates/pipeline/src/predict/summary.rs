@@ -1,6 +1,7 @@
 //! Everything a prediction says of itself.
 
 use std::num::NonZeroUsize;
+use std::time::Instant;
 
 use serde_json::json;
 use virnucpro_backend::Backend;
@@ -22,6 +23,10 @@ pub(super) struct Facts<'a, B: Backend> {
     pub(super) scorer: &'a Scorer<'a, B>,
     pub(super) input_stats: &'a [InputStats],
     pub(super) token_budget: NonZeroUsize,
+    /// When the run began.
+    pub(super) started: Instant,
+    /// What the monitor measured.
+    pub(super) performance: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Letters of all kinds.
@@ -43,6 +48,10 @@ impl<B: Backend> Facts<'_, B> {
         counts.nucleotide_tokens = nucleotide.packing.tokens;
         counts.protein_sequences_embedded = protein.packing.sequences;
         counts.nucleotide_sequences_embedded = nucleotide.packing.sequences;
+        // Nothing remembers a sequence, so each one embedded counts.
+        counts.unique_proteins = protein.packing.sequences;
+        counts.unique_nucleotides = nucleotide.packing.sequences;
+        counts.fanned_out = 2 * counts.frames - counts.unique_proteins - counts.unique_nucleotides;
         let model = self.model()?;
         Ok(Summary {
             schema_version: SCHEMA_VERSION,
@@ -54,7 +63,9 @@ impl<B: Backend> Facts<'_, B> {
             inputs: self.input_stats.iter().map(summarise).collect(),
             warnings: self.warnings(&counts),
             counts,
+            elapsed_ms: self.started.elapsed().as_secs_f64() * 1e3,
             timings: timings.report(),
+            performance: self.performance.clone(),
         })
     }
 

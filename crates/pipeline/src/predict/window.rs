@@ -1,10 +1,10 @@
 //! A bounded stretch of the input: translated units on their way to the encoders.
 
-use virnucpro_output::Counts;
+use virnucpro_output::{Counts, DuplicateIds};
 use virnucpro_seq::{ReadableFrame, SeqError, TranslatedChunk, TranslatedUnit};
 
 use super::PredictConfig;
-use crate::inputs::DuplicateIds;
+use crate::PipelineError;
 
 /// Frames in a window; some tens of packed batches, so that packing wastes little.
 const WINDOW_FRAMES: usize = 2048;
@@ -65,11 +65,15 @@ impl Window {
     }
 
     /// Adds what the window holds to the counts of the run.
-    pub(super) fn count(&self, counts: &mut Counts, ids: &mut DuplicateIds) {
+    pub(super) fn count(
+        &self,
+        counts: &mut Counts,
+        ids: &mut DuplicateIds,
+    ) -> Result<(), PipelineError> {
         for unit in &self.units {
             let record = &unit.unit.record;
             if unit.unit.is_first() {
-                ids.record(&record.id);
+                ids.push(&record.id)?;
                 counts.records += 1;
                 counts.empty_ids += u64::from(record.id.is_empty());
                 counts.empty_records += u64::from(record.seq.is_empty());
@@ -87,5 +91,6 @@ impl Window {
                 counts.frames += chunk.frames.len() as u64;
             }
         }
+        Ok(())
     }
 }

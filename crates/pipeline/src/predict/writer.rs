@@ -29,13 +29,14 @@ pub(super) struct Outputs {
 impl Outputs {
     pub(super) fn create(dir: &Path) -> Result<Self, PipelineError> {
         let file = |name: &str| AtomicFile::create(dir.join(name));
+        let consensus_file = file("prediction_results_highestscore.csv")?;
         Ok(Self {
             predictions: PredictionTable::new(file("prediction_results.txt")?)?,
-            consensus_file: file("prediction_results_highestscore.csv")?,
+            consensus: Consensus::new(consensus_file.path()),
+            consensus_file,
             contigs: ContigTable::new(file("contigs.tsv")?)?,
             viral: file("viral.fasta")?,
             summary: file("summary.json")?,
-            consensus: Consensus::new(),
             open_contig: None,
         })
     }
