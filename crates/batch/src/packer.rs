@@ -1,8 +1,9 @@
 //! First-fit-decreasing packing to a token budget, inside a bounded window.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 
-use crate::{BatchError, PackedBatch, TokenizedSequence};
+use crate::{BatchError, PackedBatch, SequenceId, TokenizedSequence};
 
 /// Budgets' worth of tokens collected before packing. A window of sixteen batches of short
 /// sequences leaves under 1 % of the budget unused (`cargo bench -p virnucpro-batch` prints it).
@@ -17,12 +18,14 @@ pub struct Packer {
     token_budget: NonZeroUsize,
     window: Vec<TokenizedSequence>,
     window_tokens: usize,
+    /// Sequences that the end of a window has held back already.
+    held_back: HashSet<SequenceId>,
 }
 
 impl Packer {
     /// A packer of batches of at most `token_budget` tokens.
     pub fn new(token_budget: NonZeroUsize) -> Self {
-        Self { token_budget, window: Vec::new(), window_tokens: 0 }
+        Self { token_budget, window: Vec::new(), window_tokens: 0, held_back: HashSet::new() }
     }
 
     /// The budget in tokens.
@@ -59,12 +62,34 @@ impl Packer {
         bins.iter().map(|bin| PackedBatch::from_sequences(bin)).collect()
     }
 
+    /// Ends a window at a place that the caller chooses; returns batches.
+    ///
+    /// The emptiest batch is held back for the next window, once: every sequence is out at the
+    /// latest when the second window after its arrival ends, however few others come. So the
+    /// caller can bound what is on its way by counting windows.
+    ///
+    /// # Errors
+    /// None for sequences that [`Packer::push`] accepted, unless the budget exceeds i32.
+    pub fn end_window(&mut self) -> Result<Vec<PackedBatch>, BatchError> {
+        let mut bins = fill_bins(std::mem::take(&mut self.window), self.token_budget);
+        let is_fresh = |bin: &[TokenizedSequence]| {
+            bin.iter().all(|s| !self.held_back.contains(&s.sequence_id))
+        };
+        let emptiest =
+            (0..bins.len()).filter(|&b| is_fresh(&bins[b])).min_by_key(|&b| bin_tokens(&bins[b]));
+        self.window = emptiest.map(|bin| bins.remove(bin)).unwrap_or_default();
+        self.held_back = self.window.iter().map(|s| s.sequence_id).collect();
+        self.window_tokens = bin_tokens(&self.window);
+        bins.iter().map(|bin| PackedBatch::from_sequences(bin)).collect()
+    }
+
     /// Packs everything still in the window; the packer is empty afterwards.
     ///
     /// # Errors
     /// None for sequences that [`Packer::push`] accepted, unless the budget exceeds i32.
     pub fn flush(&mut self) -> Result<Vec<PackedBatch>, BatchError> {
         self.window_tokens = 0;
+        self.held_back.clear();
         pack_first_fit_decreasing(std::mem::take(&mut self.window), self.token_budget)
     }
 }

@@ -115,3 +115,24 @@ fn packing_efficiency_moves_with_the_waste() {
     assert_eq!(metrics.packing_efficiency(), Some(150.0 / 200.0), "over budget counts as full");
     assert_eq!((metrics.batches, metrics.sequences, metrics.max_seqlen), (3, 6, 30));
 }
+
+#[test]
+fn end_window_holds_a_sequence_back_once_at_most() {
+    let mut packer = Packer::new(NonZeroUsize::new(100).unwrap());
+    let mut out = Vec::new();
+    let mut take = |batches: Vec<PackedBatch>| {
+        let ids = batches.iter().flat_map(|batch| batch.sequence_ids().to_vec());
+        out.extend(ids.map(|id| id.0));
+        out.clone()
+    };
+    let sequence = |id, n| TokenizedSequence { sequence_id: SequenceId(id), input_ids: vec![5; n] };
+    for (id, n) in [(0, 90), (1, 95), (2, 3)] {
+        assert!(packer.push(sequence(id, n)).unwrap().is_empty());
+    }
+    // The third fits beside the second; the first one's batch is the emptiest.
+    assert_eq!(take(packer.end_window().unwrap()), [1, 2]);
+    assert!(packer.push(sequence(3, 99)).unwrap().is_empty());
+    assert_eq!(take(packer.end_window().unwrap()), [1, 2, 0]);
+    assert_eq!(take(packer.end_window().unwrap()), [1, 2, 0, 3]);
+    assert!(packer.end_window().unwrap().is_empty() && packer.flush().unwrap().is_empty());
+}

@@ -49,6 +49,19 @@ pub(crate) struct DeviceArgs {
     pub(crate) threads: Option<NonZeroUsize>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct StreamArgs {
+    /// Embed identical sequences again each time; results are the same, only slower.
+    #[arg(long)]
+    pub(crate) no_dedup: bool,
+    /// Log what the run does, one JSON object a line (docs/metrics.md).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics: Option<PathBuf>,
+    /// Write a timeline of all stages for chrome://tracing or Perfetto.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum DeviceArg {
     /// The best device of this machine; says which and why.
@@ -89,6 +102,8 @@ pub(crate) struct PredictArgs {
     pub(crate) token_budget: Option<NonZeroUsize>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
     /// Print nothing but errors.
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -202,6 +217,8 @@ pub(crate) struct EmbedArgs {
     pub(crate) token_budget: Option<NonZeroUsize>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
     /// Print nothing but errors.
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -166,7 +166,7 @@ fn predict_json_prints_the_summary_alone() {
     let run = predict(&testdata("oracle/inputs/nasty_crlf.fa"), &output, &["--json"]).ok();
     let printed: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(printed, summary(&output));
-    assert_eq!(printed["schema_version"], 1);
+    assert_eq!(printed["schema_version"], 2);
     assert_eq!(printed["settings"]["chunk_length_nt"], 500);
     assert_eq!(printed["precision"], "f32");
     let roles: Vec<_> =

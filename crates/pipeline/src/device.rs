@@ -1,5 +1,7 @@
 //! Choosing and opening the device.
 
+use std::sync::Arc;
+
 use virnucpro_backend::Backend;
 use virnucpro_backend::cpu::CpuBackend;
 
@@ -18,7 +20,7 @@ pub enum DeviceChoice {
 /// An opened device.
 #[derive(Debug)]
 pub struct Device {
-    backend: CpuBackend,
+    backend: Arc<CpuBackend>,
     choice: DeviceChoice,
 }
 
@@ -28,7 +30,7 @@ impl Device {
     /// # Errors
     /// The system's refusal to start the threads.
     pub fn open(choice: DeviceChoice, threads: usize) -> Result<Self, PipelineError> {
-        Ok(Self { backend: CpuBackend::new(threads)?, choice })
+        Ok(Self { backend: Arc::new(CpuBackend::new(threads)?), choice })
     }
 
     /// Name of the device, such as `cpu (2 threads)`.
@@ -49,7 +51,7 @@ impl Device {
         "f32"
     }
 
-    pub(crate) fn backend(&self) -> &CpuBackend {
+    pub(crate) fn backend(&self) -> &Arc<CpuBackend> {
         &self.backend
     }
 }

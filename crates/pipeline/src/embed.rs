@@ -1,16 +1,17 @@
 //! `virnucpro embed`: embeddings of sequences in input order.
 
+use std::cell::RefCell;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use virnucpro_batch::PackedBatch;
 use virnucpro_models::{EncoderConfig, EncoderSource, Pooling};
 use virnucpro_output::{EmbeddingLayout, EmbeddingSpec, EmbeddingWriter};
-use virnucpro_seq::{Input, Record};
+use virnucpro_runner::monitor::{Monitor, RunSummary, StageRole, StageSpec};
+use virnucpro_seq::{Input, Record, SeqError};
 
-use crate::encode::{DEFAULT_TOKEN_BUDGET, EncoderStage};
 use crate::inputs::{CountedRecords, TotalEstimate, warnings};
-use crate::timing::Timings;
+use crate::loader::{Finished, Stretch};
+use crate::stream::{self, DEFAULT_TOKEN_BUDGET, Engine, StreamConfig};
 use crate::{CancelToken, Device, PipelineError, Progress, ProgressSink};
 
 /// Sequences embedded together; bounds the memory of short ones.
@@ -61,10 +62,14 @@ pub struct EmbedConfig {
     pub layer: Option<usize>,
     /// Tokens of a packed batch; the default suits the device.
     pub token_budget: Option<NonZeroUsize>,
+    /// Threads that tokenise; the device has its own.
+    pub threads: NonZeroUsize,
+    /// Embed identical sequences once; the results are the same either way.
+    pub dedup: bool,
 }
 
 /// What [`embed`] did.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EmbedReport {
     /// Sequences embedded.
     pub sequences: u64,
@@ -72,10 +77,14 @@ pub struct EmbedReport {
     pub tokens: u64,
     /// Tokens that stand for letters outside the alphabet.
     pub unknown_tokens: u64,
+    /// Sequences answered without a second embedding.
+    pub fanned_out: u64,
     /// Width of an embedding.
     pub hidden_size: usize,
     /// Share of the token budget that was used, from 0 to 1.
     pub packing_efficiency: Option<f64>,
+    /// What the monitor measured.
+    pub performance: RunSummary,
     /// Files written.
     pub files: Vec<PathBuf>,
     /// What a user should know about the input.
@@ -93,76 +102,85 @@ pub struct EmbedReport {
 pub fn embed(
     config: &EmbedConfig,
     device: &Device,
+    monitor: &Monitor,
     cancel: &CancelToken,
     progress: &mut ProgressSink<'_>,
 ) -> Result<EmbedReport, PipelineError> {
-    let (mut records, drawn) = CountedRecords::open(&config.inputs)?;
+    let (records, drawn) = CountedRecords::open(&config.inputs)?;
     let total = TotalEstimate::new(&config.inputs, drawn);
     let source = EncoderSource::open(&config.model)?;
     let alphabet = check_alphabet(config, &source)?;
-    let token_budget = config.token_budget.unwrap_or(
-        const { NonZeroUsize::new(DEFAULT_TOKEN_BUDGET).expect("the default is positive") },
-    );
-    let mut stage = EncoderStage::load(
-        "embed",
-        device.backend(),
-        &source,
-        token_budget,
-        config.layer,
-        config.pooling,
-    )?;
-    let hidden_size = stage.hidden_size();
+    let token_budget = config.token_budget.unwrap_or(DEFAULT_TOKEN_BUDGET);
+    let mut engine = Engine::new(device.backend());
+    engine.load("embed", &source, token_budget, config.layer, config.pooling)?;
+    let hidden_size = engine.hidden_size(0);
     let layout = match config.pooling {
         Pooling::None => EmbeddingLayout::PerToken,
         Pooling::Mean | Pooling::Bos => EmbeddingLayout::Pooled,
     };
     let spec = EmbeddingSpec { hidden_size, layout, metadata: metadata(config, &source) };
     let mut writer = EmbeddingWriter::create(&config.output, spec)?;
-    let mut report = EmbedReport { hidden_size, ..EmbedReport::default() };
-    let (mut letters, mut state) = (Letters::default(), Progress::default());
-    let mut timings = Timings::default();
+    let state = RefCell::new((Letters::default(), Progress::default()));
+    let (mut unknown_tokens, mut fanned_out) = (0, 0);
     let has_empty_mean = config.pooling == Pooling::Mean && alphabet == Alphabet::Protein;
+    let write = monitor.stage(StageSpec {
+        name: "write",
+        workers: 1,
+        role: StageRole::Writer,
+        advice: "write --output to a faster disk",
+    });
 
-    device.backend().install(|| -> Result<(), PipelineError> {
-        loop {
-            let window = fill(&mut records)?;
-            cancel.check()?;
-            if window.is_empty() {
-                return Ok(());
-            }
-            window.iter().for_each(|record| letters.count(record));
-            let sequences: Vec<&[u8]> = window.iter().map(|record| &record.seq[..]).collect();
-            let mut rows = vec![Vec::new(); window.len()];
-            let to_rows = |index: usize, row: &[f32]| rows[index] = row.to_vec();
-            let mut after_batch = |batch: &PackedBatch| {
-                state.embedded += batch.num_seqs() as u64;
-                state.tokens += batch.total_tokens() as u64;
-                state.total_letters = total.letters();
-                progress(state);
-            };
-            stage.run(&sequences, &mut timings, cancel, to_rows, &mut after_batch)?;
-            for (record, row) in window.iter().zip(&mut rows) {
-                if record.seq.is_empty() && has_empty_mean {
-                    row.fill(f32::NAN);
-                }
+    let take = |finished: Finished<RecordWindow>| {
+        let (letters, state) = &mut *state.borrow_mut();
+        write.busy("write", &[], || -> Result<(), PipelineError> {
+            for (sequence, record) in finished.stretch.0.iter().enumerate() {
+                letters.count(record);
+                let row = finished.row(sequence, 0);
+                let nan =
+                    (record.seq.is_empty() && has_empty_mean).then(|| vec![f32::NAN; row.len()]);
+                let row = nan.as_deref().unwrap_or(row);
                 match layout {
                     EmbeddingLayout::Pooled => writer.push(&record.id, row)?,
                     EmbeddingLayout::PerToken => writer.push_tokens(&record.id, row)?,
                 }
             }
-            state.records = writer.num_seqs();
-            state.letters = letters.total;
-            progress(state);
-        }
-    })?;
-
-    let counts = stage.counts();
-    report.sequences = writer.num_seqs();
-    report.tokens = counts.packing.tokens;
-    report.unknown_tokens = counts.unknown_tokens;
-    report.packing_efficiency = counts.packing.packing_efficiency();
-    report.warnings = records.stats().iter().flat_map(warnings).collect();
-    report.warnings.extend(letters.warnings(alphabet, counts.unknown_tokens, config.pooling));
+            Ok(())
+        })?;
+        unknown_tokens += finished.unknown_tokens[0];
+        fanned_out += finished.fanned_out;
+        monitor.set_duplicates(fanned_out);
+        state.records = writer.num_seqs();
+        Ok(())
+    };
+    let report = |letters_under_way| {
+        let (letters, now) = &mut *state.borrow_mut();
+        now.letters = letters.total + letters_under_way;
+        now.total_letters = total.letters();
+        now.report(monitor, progress);
+    };
+    let stream_config = StreamConfig {
+        threads: config.threads,
+        dedup: config.dedup,
+        monitor: monitor.clone(),
+        cancel: cancel.clone(),
+    };
+    let windows = stream::run(RecordWindows(records), engine, stream_config, take, report)?;
+    let letters = state.into_inner().0;
+    let performance = monitor.finish()?;
+    let mut report = EmbedReport {
+        sequences: writer.num_seqs(),
+        tokens: performance.tokens,
+        unknown_tokens,
+        fanned_out,
+        hidden_size,
+        packing_efficiency: performance.packing_efficiency,
+        performance,
+        files: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let stats = windows.as_ref().map_or(&[][..], |windows| windows.0.stats());
+    report.warnings = stats.iter().flat_map(warnings).collect();
+    report.warnings.extend(letters.warnings(alphabet, unknown_tokens, config.pooling));
     let outputs = writer.into_outputs()?;
     report.files = outputs.paths();
     outputs.commit()?;
@@ -201,17 +219,48 @@ fn metadata(config: &EmbedConfig, source: &EncoderSource) -> Vec<(String, String
     metadata
 }
 
-/// Draws records until the window is full or the input ends; letters become upper case.
-fn fill(records: &mut CountedRecords) -> Result<Vec<Record>, PipelineError> {
-    let mut window = Vec::new();
-    let mut letters = 0;
-    while window.len() < WINDOW_SEQUENCES && letters < WINDOW_LETTERS {
-        let Some(mut record) = records.next().transpose()? else { break };
-        letters += record.seq.len();
-        record.seq.make_ascii_uppercase();
-        window.push(record);
+/// Consecutive records.
+struct RecordWindow(Vec<Record>);
+
+impl Stretch for RecordWindow {
+    fn num_sequences(&self) -> usize {
+        self.0.len()
     }
-    Ok(window)
+
+    fn letters(&self, sequence: usize, _task: usize) -> &[u8] {
+        &self.0[sequence].seq
+    }
+
+    fn record(&self, sequence: usize) -> &str {
+        &self.0[sequence].id
+    }
+
+    fn input_letters(&self) -> u64 {
+        self.0.iter().map(|record| record.seq.len() as u64).sum()
+    }
+}
+
+/// The windows of an input; letters become upper case.
+struct RecordWindows(CountedRecords);
+
+impl Iterator for RecordWindows {
+    type Item = Result<RecordWindow, SeqError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (mut window, mut letters) = (Vec::new(), 0);
+        while window.len() < WINDOW_SEQUENCES && letters < WINDOW_LETTERS {
+            match self.0.next() {
+                Some(Ok(mut record)) => {
+                    letters += record.seq.len();
+                    record.seq.make_ascii_uppercase();
+                    window.push(record);
+                }
+                Some(Err(error)) => return Some(Err(error)),
+                None => break,
+            }
+        }
+        (!window.is_empty()).then_some(Ok(RecordWindow(window)))
+    }
 }
 
 /// What the input is made of, for warnings.

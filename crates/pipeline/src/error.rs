@@ -4,6 +4,8 @@ use virnucpro_backend::BackendError;
 use virnucpro_batch::BatchError;
 use virnucpro_models::ModelError;
 use virnucpro_output::Error as OutputError;
+use virnucpro_runner::RunnerError;
+use virnucpro_runner::monitor::MonitorError;
 use virnucpro_seq::SeqError;
 
 /// Why a run ended without its outputs.
@@ -40,15 +42,23 @@ pub enum PipelineError {
         /// What the input was said to be.
         said: &'static str,
     },
-    /// An encoder returned another number of embeddings than it was given sequences.
-    #[error("{encoder}: {delivered} embeddings for {received} sequences")]
+    /// The runner of the encoders failed.
+    #[error(transparent)]
+    Runner(RunnerError),
+    /// What watches the run failed.
+    #[error(transparent)]
+    Monitor(#[from] MonitorError),
+    /// Sequences went in and did not come out.
+    #[error("{missing} sequences were given to an encoder and did not come back")]
     LostSequences {
-        /// Which encoder.
-        encoder: &'static str,
-        /// Sequences given.
-        received: usize,
-        /// Embeddings returned.
-        delivered: usize,
+        /// How many.
+        missing: u64,
+    },
+    /// An embedding came for a sequence that is not on its way.
+    #[error("an embedding came for sequence #{sequence_id}, which is not on its way")]
+    UnknownSequence {
+        /// Its number in the run.
+        sequence_id: u64,
     },
     /// The caller asked the run to stop.
     #[error("stopped before the end; no output was written")]
@@ -58,5 +68,19 @@ pub enum PipelineError {
 impl From<std::io::Error> for PipelineError {
     fn from(error: std::io::Error) -> Self {
         Self::Output(error.into())
+    }
+}
+
+impl From<RunnerError> for PipelineError {
+    /// An input that cannot be read is said in its own words: they name file and record.
+    fn from(error: RunnerError) -> Self {
+        match error {
+            RunnerError::Cancelled => Self::Cancelled,
+            RunnerError::Loader { batch_idx, record, source } => match source.downcast() {
+                Ok(error) => Self::Sequences(*error),
+                Err(source) => Self::Runner(RunnerError::Loader { batch_idx, record, source }),
+            },
+            other => Self::Runner(other),
+        }
     }
 }

@@ -5,20 +5,18 @@
 //! function here: [`predict()`], [`translate()`], [`consensus()`], [`embed()`], [`classify()`].
 #![forbid(unsafe_code)]
 
-mod cancel;
 mod classify;
 mod consensus;
 mod device;
 mod embed;
-mod encode;
 mod error;
 mod inputs;
+mod loader;
 mod predict;
 mod progress;
-mod timing;
+mod stream;
 mod translate;
 
-pub use cancel::CancelToken;
 pub use classify::{ClassifyConfig, ClassifyReport, classify, classify_to_file};
 pub use consensus::{ConsensusReport, consensus};
 pub use device::{Device, DeviceChoice};
@@ -32,5 +30,7 @@ pub use virnucpro_models::{
     Bundle, Converted, Pooling, bundle, bundle::BundleRecipe, bundle::ClassifierFile, convert,
 };
 pub use virnucpro_output::{Summary, VERDICT_RULE};
+pub use virnucpro_runner::CancelToken;
+pub use virnucpro_runner::monitor::{self, Monitor, MonitorConfig};
 pub use virnucpro_seq::Input;
 pub use virnucpro_weights::{Checkpoint, Summary as CheckpointSummary};

@@ -1,5 +1,7 @@
 //! What a run says of itself while it goes on.
 
+use virnucpro_runner::monitor::{InputProgress, Monitor};
+
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {
@@ -18,3 +20,14 @@ pub struct Progress {
 
 /// Receives the progress of a run, on the thread that runs it.
 pub type ProgressSink<'a> = dyn FnMut(Progress) + Send + 'a;
+
+impl Progress {
+    /// Fills in what the monitor counts, and tells both it and the sink.
+    pub(crate) fn report(&mut self, monitor: &Monitor, sink: &mut ProgressSink<'_>) {
+        let &mut Self { records, letters, total_letters, .. } = self;
+        monitor.progress(InputProgress { records, letters, total_letters });
+        let snapshot = monitor.snapshot();
+        (self.embedded, self.tokens) = (snapshot.sequences, snapshot.tokens);
+        sink(*self);
+    }
+}

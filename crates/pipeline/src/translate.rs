@@ -74,7 +74,9 @@ pub fn translate(
     let mut units = translate_records(records, config.chunk_length, config.threads)?;
     for unit in &mut units {
         let unit = unit?;
-        cancel.check()?;
+        if cancel.is_cancelled() {
+            return Err(PipelineError::Cancelled);
+        }
         write_chunked(&mut chunked, &unit)?;
         write_identified_nucleotide(&mut nucleotide, &unit)?;
         write_identified_protein(&mut protein, &unit)?;

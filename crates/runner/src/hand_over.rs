@@ -19,6 +19,9 @@ pub struct HandOver<T> {
     capacity: usize,
 }
 
+/// Nothing came in time.
+pub(crate) struct TimedOut;
+
 #[derive(Debug)]
 struct State<T> {
     items: VecDeque<T>,
@@ -62,6 +65,31 @@ impl<T> HandOver<T> {
             }
             state = self.wait(state);
         }
+    }
+
+    /// [`pop`](Self::pop) that gives up after `patience`, with `Err`.
+    #[cfg(not(feature = "loom"))]
+    pub(crate) fn pop_for(&self, patience: std::time::Duration) -> Result<Option<T>, TimedOut> {
+        let state = self.lock();
+        let is_waiting = |state: &mut State<T>| state.items.is_empty() && !state.is_closed;
+        let (mut state, _) = self
+            .changed
+            .wait_timeout_while(state, patience, is_waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        match state.items.pop_front() {
+            Some(item) => {
+                self.changed.notify_all();
+                Ok(Some(item))
+            }
+            None if state.is_closed => Ok(None),
+            None => Err(TimedOut),
+        }
+    }
+
+    /// Loom has no clock: every wait ends.
+    #[cfg(feature = "loom")]
+    pub(crate) fn pop_for(&self, _: std::time::Duration) -> Result<Option<T>, TimedOut> {
+        Ok(self.pop())
     }
 
     /// Ends the queue: nothing more goes in, what is in it still comes out.

@@ -8,7 +8,7 @@ use crate::console::count;
 pub(crate) fn run(args: &ConsensusArgs) -> anyhow::Result<()> {
     let report = consensus(&args.input, &args.output)?;
     if !args.quiet {
-        println!("{}, {} of them viral", count(report.chunks as u64, "chunk"), report.viral_chunks);
+        println!("{}, {} of them viral", count(report.chunks, "chunk"), report.viral_chunks);
         println!("wrote {}", report.output.display());
     }
     Ok(())

@@ -18,13 +18,17 @@ pub(crate) fn run(args: &EmbedArgs, cancel: &CancelToken) -> anyhow::Result<()> 
         alphabet: args.alphabet.map(Into::into),
         layer: args.layer,
         token_budget: args.token_budget,
+        threads: super::threads(args.device.threads),
+        dedup: !args.stream.no_dedup,
     };
+    let monitor = super::start_monitor(&args.stream)?;
     let mut view = ProgressView::new(args.quiet);
-    let result = embed(&config, &device, cancel, &mut |progress| view.update(progress));
+    let result = embed(&config, &device, &monitor, cancel, &mut |progress| view.update(progress));
     view.finish();
     let report = result?;
     if !args.quiet {
         console::warnings(&report.warnings);
+        eprint!("{}", report.performance.table());
         let efficiency = report.packing_efficiency.unwrap_or_default();
         println!(
             "{}, {} (packing_efficiency {efficiency:.3}), hidden_size {}",

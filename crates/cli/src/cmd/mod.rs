@@ -11,9 +11,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread;
 
-use virnucpro_pipeline::{Device, Input};
+use virnucpro_pipeline::{Device, Input, Monitor, MonitorConfig};
 
-use crate::args::DeviceArgs;
+use crate::args::{DeviceArgs, StreamArgs};
 
 fn inputs(paths: &[PathBuf]) -> Vec<Input> {
     paths.iter().map(Input::from).collect()
@@ -26,4 +26,9 @@ fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
 
 fn open_device(args: &DeviceArgs) -> anyhow::Result<Device> {
     Ok(Device::open(args.device.into(), threads(args.threads).get())?)
+}
+
+fn start_monitor(args: &StreamArgs) -> anyhow::Result<Monitor> {
+    let (metrics, trace) = (args.metrics.clone(), args.trace.clone());
+    Ok(Monitor::start(MonitorConfig { metrics, trace, ..MonitorConfig::default() })?)
 }

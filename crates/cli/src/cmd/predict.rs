@@ -21,13 +21,18 @@ pub(crate) fn run(args: &PredictArgs, cancel: &CancelToken) -> anyhow::Result<()
         threads: super::threads(args.device.threads),
         min_length_nt: args.min_length,
         token_budget: args.token_budget,
+        dedup: !args.stream.no_dedup,
     };
+    let monitor = super::start_monitor(&args.stream)?;
     let mut view = ProgressView::new(is_silent);
-    let result = predict(&config, &device, cancel, &mut |progress| view.update(progress));
+    let result = predict(&config, &device, &monitor, cancel, &mut |progress| view.update(progress));
     view.finish();
     let report = result?;
     if !args.quiet {
         console::warnings(&report.summary.warnings);
+    }
+    if !is_silent {
+        eprint!("{}", report.performance.table());
     }
     let mut out = io::stdout().lock();
     if args.json {
@@ -41,7 +46,7 @@ pub(crate) fn run(args: &PredictArgs, cancel: &CancelToken) -> anyhow::Result<()
 fn describe(report: &PredictReport) -> String {
     let summary = &report.summary;
     let (counts, contigs) = (&summary.counts, &summary.counts.contigs);
-    let seconds: f64 = summary.timings.iter().map(|t| t.elapsed_ms).sum::<f64>() / 1e3;
+    let seconds = summary.elapsed_ms / 1e3;
     let mut text = format!(
         "{}: {} viral, {} not viral, {} unreadable (no open frame)",
         count(counts.records, "sequence"),

@@ -8,20 +8,23 @@ mod summary;
 mod window;
 mod writer;
 
+use std::cell::RefCell;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
-use virnucpro_models::Bundle;
+use virnucpro_models::{Bundle, Pooling};
 use virnucpro_output::{Counts, DuplicateIds, Summary, create_output_dir};
+use virnucpro_runner::monitor::{Monitor, RunSummary, StageRole, StageSpec};
 use virnucpro_seq::{Input, translate_records};
 
-use crate::encode::DEFAULT_TOKEN_BUDGET;
 use crate::inputs::{CountedRecords, TotalEstimate};
-use crate::timing::Timings;
+use crate::loader::Finished;
+use crate::stream::{self, DEFAULT_TOKEN_BUDGET, Engine, StreamConfig};
 use crate::{CancelToken, Device, PipelineError, Progress, ProgressSink};
 use scorer::Scorer;
-use window::Window;
+use window::{NUCLEOTIDE, PROTEIN, Window, Windows};
 use writer::Outputs;
 
 /// Which model bundle to use.
@@ -69,6 +72,8 @@ pub struct PredictConfig {
     pub min_length_nt: usize,
     /// Tokens of a packed batch; the default suits the device.
     pub token_budget: Option<NonZeroUsize>,
+    /// Embed identical sequences once; the results are the same either way.
+    pub dedup: bool,
 }
 
 /// What [`predict()`] did.
@@ -76,6 +81,8 @@ pub struct PredictConfig {
 pub struct PredictReport {
     /// The content of `summary.json`.
     pub summary: Summary,
+    /// What the monitor measured.
+    pub performance: RunSummary,
     /// Files written.
     pub files: Vec<PathBuf>,
 }
@@ -89,6 +96,7 @@ pub struct PredictReport {
 pub fn predict(
     config: &PredictConfig,
     device: &Device,
+    monitor: &Monitor,
     cancel: &CancelToken,
     progress: &mut ProgressSink<'_>,
 ) -> Result<PredictReport, PipelineError> {
@@ -96,66 +104,82 @@ pub fn predict(
     let (records, drawn) = CountedRecords::open(&config.inputs)?;
     let total = TotalEstimate::new(&config.inputs, drawn);
     let bundle = config.model.open()?;
-    let token_budget = config.token_budget.unwrap_or(
-        const { NonZeroUsize::new(DEFAULT_TOKEN_BUDGET).expect("the default is positive") },
-    );
-    let mut timings = Timings::default();
-    let mut scorer = timings.time("load_model", || {
-        Scorer::load(device.backend(), &bundle, config.chunk_length.get(), token_budget)
-    })?;
+    let token_budget = config.token_budget.unwrap_or(DEFAULT_TOKEN_BUDGET);
+    let backend = device.backend();
+    let classifier = bundle.classifier(&**backend, config.chunk_length.get())?;
+    let sources = [bundle.nucleotide_encoder()?, bundle.protein_encoder()?];
+    let [nucleotide, protein] = [0, 1].map(|i| sources[i].checkpoint().summary().total_parameters);
+    let parameters = [protein, nucleotide, classifier.num_parameters()];
+    let mut engine = Engine::new(backend);
+    for (name, source) in [NUCLEOTIDE_NAME, PROTEIN_NAME].into_iter().zip(&sources) {
+        engine.load(name, source, token_budget, None, Pooling::Mean)?;
+    }
+    let scorer = Scorer { backend: Arc::clone(backend), classifier };
+    let load_model = started.elapsed();
     create_output_dir(&config.output_dir)?;
     let mut outputs = Outputs::create(&config.output_dir)?;
-    let mut counts = Counts::default();
     let mut ids = DuplicateIds::new(config.output_dir.join("summary.json"));
 
-    let mut state = Progress::default();
-    let mut units = translate_records(records, config.chunk_length, config.threads)?;
-    device.backend().install(|| -> Result<(), PipelineError> {
-        loop {
-            let window = timings.time("read_and_translate", || Window::fill(&mut units, config))?;
-            cancel.check()?;
-            if window.is_empty() {
-                return Ok(());
-            }
-            let letters_before = summary::total_letters(&counts);
-            window.count(&mut counts, &mut ids)?;
-            let window_letters = summary::total_letters(&counts) - letters_before;
-            let frames = window.frames();
-            let mut embedded_here = 0;
-            let scores = scorer.score(&frames, &mut timings, cancel, &mut |batch| {
-                embedded_here += batch.num_seqs() as u64;
-                state.embedded += batch.num_seqs() as u64;
-                state.tokens += batch.total_tokens() as u64;
-                // Each frame is embedded twice, once by either encoder.
-                let share = embedded_here as f64 / (2 * frames.len()) as f64;
-                state.letters = letters_before + (window_letters as f64 * share) as u64;
-                state.total_letters = total.letters();
-                progress(state);
-            })?;
-            drop(frames);
+    let units = translate_records(records, config.chunk_length, config.threads)?;
+    let windows = Windows { units, min_length_nt: config.min_length_nt };
+    let state = RefCell::new((Counts::default(), Progress::default()));
+    let write = monitor.stage(StageSpec {
+        name: "write",
+        workers: 1,
+        role: StageRole::Writer,
+        advice: "write --output to a faster disk",
+    });
+    let take = |finished: Finished<Window>| {
+        let mut state = state.borrow_mut();
+        let counts = &mut state.0;
+        write.busy("write", &[], || -> Result<(), PipelineError> {
+            finished.stretch.count(counts, &mut ids)?;
+            let scores = scorer.score(&finished)?;
             counts.non_finite += scores.iter().filter(|s| !s.is_finite).count() as u64;
-            timings.time("write", || outputs.write(window, &scores, &mut counts))?;
-            state.records = counts.contigs.total();
-            state.letters = letters_before + window_letters;
-            state.total_letters = total.letters();
-            progress(state);
-        }
-    })?;
-    let records = units.into_records();
+            counts.unknown_nucleotide_tokens += finished.unknown_tokens[NUCLEOTIDE];
+            counts.unknown_residues += finished.unknown_tokens[PROTEIN];
+            counts.fanned_out += finished.fanned_out;
+            outputs.write(&finished.stretch, &scores, counts)
+        })?;
+        monitor.set_duplicates(counts.fanned_out);
+        Ok(())
+    };
+    let report = |letters_under_way| {
+        let (counts, now) = &mut *state.borrow_mut();
+        now.records = counts.contigs.total();
+        now.letters = summary::total_letters(counts) + letters_under_way;
+        now.total_letters = total.letters();
+        now.report(monitor, progress);
+    };
+    let stream_config = StreamConfig {
+        threads: config.threads,
+        dedup: config.dedup,
+        monitor: monitor.clone(),
+        cancel: cancel.clone(),
+    };
+    let windows = stream::run(windows, engine, stream_config, take, report)?;
+    let records = windows.and_then(|windows| windows.units.into_records());
     let input_stats = records.as_ref().map_or(&[][..], CountedRecords::stats);
+    let mut counts = state.into_inner().0;
     counts.duplicate_ids = ids.finish()?;
+    let performance = &monitor.finish()?;
     let summary = summary::Facts {
         config,
         device,
         bundle: &bundle,
-        scorer: &scorer,
+        parameters,
         input_stats,
         token_budget,
         started,
-        // Nothing watches the run as a whole yet.
-        performance: serde_json::Map::new(),
+        load_model,
+        performance,
     }
-    .summary(counts, &timings)?;
+    .summary(counts)?;
     let files = outputs.commit(&summary)?;
-    Ok(PredictReport { summary, files })
+    Ok(PredictReport { summary, performance: performance.clone(), files })
 }
+
+/// The nucleotide encoder in reports.
+const NUCLEOTIDE_NAME: &str = "embed_nucleotide";
+/// The protein encoder in reports.
+const PROTEIN_NAME: &str = "embed_protein";

@@ -1,32 +1,35 @@
 //! Everything a prediction says of itself.
 
 use std::num::NonZeroUsize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
-use virnucpro_backend::Backend;
 use virnucpro_models::Bundle;
-use virnucpro_output::{Counts, ModelPart, ModelSummary, SCHEMA_VERSION, Summary, Tool};
+use virnucpro_output::{
+    Counts, ModelPart, ModelSummary, SCHEMA_VERSION, StageTiming, Summary, Tool,
+};
+use virnucpro_runner::monitor::RunSummary;
 use virnucpro_seq::InputStats;
 
-use super::scorer::Scorer;
-use super::{ModelChoice, PredictConfig};
+use super::{ModelChoice, NUCLEOTIDE_NAME, PROTEIN_NAME, PredictConfig};
 use crate::inputs::{summarise, warnings};
-use crate::timing::Timings;
 use crate::{Device, PipelineError};
 
 /// What the summary is made from.
-pub(super) struct Facts<'a, B: Backend> {
+pub(super) struct Facts<'a> {
     pub(super) config: &'a PredictConfig,
     pub(super) device: &'a Device,
     pub(super) bundle: &'a Bundle,
-    pub(super) scorer: &'a Scorer<'a, B>,
+    /// Parameters of the protein encoder, the nucleotide encoder and the classifier.
+    pub(super) parameters: [u64; 3],
     pub(super) input_stats: &'a [InputStats],
     pub(super) token_budget: NonZeroUsize,
     /// When the run began.
     pub(super) started: Instant,
+    /// Time to load the models.
+    pub(super) load_model: Duration,
     /// What the monitor measured.
-    pub(super) performance: serde_json::Map<String, serde_json::Value>,
+    pub(super) performance: &'a RunSummary,
 }
 
 /// Letters of all kinds.
@@ -35,23 +38,16 @@ pub(super) fn total_letters(counts: &Counts) -> u64 {
     letters.acgt + letters.n + letters.iupac + letters.other
 }
 
-impl<B: Backend> Facts<'_, B> {
-    pub(super) fn summary(
-        &self,
-        mut counts: Counts,
-        timings: &Timings,
-    ) -> Result<Summary, PipelineError> {
-        let (protein, nucleotide) = self.scorer.encode_counts();
-        counts.unknown_residues = protein.unknown_tokens;
-        counts.unknown_nucleotide_tokens = nucleotide.unknown_tokens;
-        counts.protein_tokens = protein.packing.tokens;
-        counts.nucleotide_tokens = nucleotide.packing.tokens;
-        counts.protein_sequences_embedded = protein.packing.sequences;
-        counts.nucleotide_sequences_embedded = nucleotide.packing.sequences;
-        // Nothing remembers a sequence, so each one embedded counts.
-        counts.unique_proteins = protein.packing.sequences;
-        counts.unique_nucleotides = nucleotide.packing.sequences;
-        counts.fanned_out = 2 * counts.frames - counts.unique_proteins - counts.unique_nucleotides;
+impl Facts<'_> {
+    pub(super) fn summary(&self, mut counts: Counts) -> Result<Summary, PipelineError> {
+        let task = |name: &str| {
+            let task = self.performance.tasks.iter().find(|task| task.task == name);
+            task.map_or((0, 0), |task| (task.sequences, task.tokens))
+        };
+        (counts.protein_sequences_embedded, counts.protein_tokens) = task(PROTEIN_NAME);
+        (counts.nucleotide_sequences_embedded, counts.nucleotide_tokens) = task(NUCLEOTIDE_NAME);
+        counts.unique_proteins = counts.protein_sequences_embedded;
+        counts.unique_nucleotides = counts.nucleotide_sequences_embedded;
         let model = self.model()?;
         Ok(Summary {
             schema_version: SCHEMA_VERSION,
@@ -64,9 +60,25 @@ impl<B: Backend> Facts<'_, B> {
             warnings: self.warnings(&counts),
             counts,
             elapsed_ms: self.started.elapsed().as_secs_f64() * 1e3,
-            timings: timings.report(),
-            performance: self.performance.clone(),
+            timings: self.timings(),
+            performance: self.performance_map(),
         })
+    }
+
+    /// The time each stage was at work; stages overlap, so it may be more than the whole run took.
+    fn timings(&self) -> Vec<StageTiming> {
+        let timing = |stage: &str, elapsed_ms| StageTiming { stage: stage.into(), elapsed_ms };
+        let load_model = timing("load_model", self.load_model.as_secs_f64() * 1e3);
+        let stages = self.performance.stages.iter();
+        std::iter::once(load_model).chain(stages.map(|s| timing(&s.name, s.busy_ms))).collect()
+    }
+
+    fn performance_map(&self) -> serde_json::Map<String, serde_json::Value> {
+        // A summary of numbers and texts has no way not to become JSON.
+        match serde_json::to_value(self.performance) {
+            Ok(serde_json::Value::Object(map)) => map,
+            _ => serde_json::Map::new(),
+        }
     }
 
     fn settings(&self) -> serde_json::Map<String, serde_json::Value> {
@@ -86,12 +98,13 @@ impl<B: Backend> Facts<'_, B> {
             "min_length_nt": config.min_length_nt,
             "threads": config.threads.get(),
             "token_budget": self.token_budget.get(),
+            "dedup": config.dedup,
         });
         settings.as_object().cloned().unwrap_or_default()
     }
 
     fn model(&self) -> Result<ModelSummary, PipelineError> {
-        let [protein, nucleotide, classifier] = self.scorer.parameters();
+        let [protein, nucleotide, classifier] = self.parameters;
         let parts = self.bundle.parts(self.config.chunk_length.get())?;
         let parameters = |role: &str, path: &str| match role {
             "protein_encoder" if path.ends_with(".safetensors") => protein,

@@ -1,10 +1,10 @@
 //! A bounded stretch of the input: translated units on their way to the encoders.
 
 use virnucpro_output::{Counts, DuplicateIds};
-use virnucpro_seq::{ReadableFrame, SeqError, TranslatedChunk, TranslatedUnit};
+use virnucpro_seq::{SeqError, TranslatedChunk, TranslatedUnit};
 
-use super::PredictConfig;
 use crate::PipelineError;
+use crate::loader::Stretch;
 
 /// Frames in a window; some tens of packed batches, so that packing wastes little.
 const WINDOW_FRAMES: usize = 2048;
@@ -26,42 +26,43 @@ impl WindowUnit {
     }
 }
 
-/// Consecutive units.
+/// Consecutive units, with their readable frames in output order.
 pub(super) struct Window {
     units: Vec<WindowUnit>,
+    /// Unit, chunk of the unit and frame of the chunk.
+    frames: Vec<(u32, u32, u32)>,
+    letters: u64,
 }
 
+/// Encoder that reads nucleotides.
+pub(super) const NUCLEOTIDE: usize = 0;
+/// Encoder that reads proteins.
+pub(super) const PROTEIN: usize = 1;
+
 impl Window {
-    /// Draws units until the window is full or the input ends.
-    pub(super) fn fill(
+    /// Draws units until the window is full or the input ends; `None` at the end.
+    fn fill(
         units: &mut impl Iterator<Item = Result<TranslatedUnit, SeqError>>,
-        config: &PredictConfig,
-    ) -> Result<Self, SeqError> {
-        let mut window = Self { units: Vec::new() };
-        let (mut frames, mut letters) = (0, 0);
-        while frames < WINDOW_FRAMES && letters < WINDOW_LETTERS {
+        min_length_nt: usize,
+    ) -> Result<Option<Self>, SeqError> {
+        let mut window = Self { units: Vec::new(), frames: Vec::new(), letters: 0 };
+        while window.frames.len() < WINDOW_FRAMES && window.letters < WINDOW_LETTERS {
             let Some(unit) = units.next().transpose()? else { break };
             let length_nt = unit.record.seq.len();
-            let is_too_short = length_nt > 0 && length_nt < config.min_length_nt;
-            letters += unit.letters.total();
+            let is_too_short = length_nt > 0 && length_nt < min_length_nt;
+            window.letters += unit.letters.total();
             let unit = WindowUnit { unit, is_too_short };
-            frames += unit.chunks().iter().map(|chunk| chunk.frames.len()).sum::<usize>();
+            for (c, chunk) in (0..).zip(unit.chunks()) {
+                let place = window.units.len() as u32;
+                window.frames.extend((0..chunk.frames.len() as u32).map(|f| (place, c, f)));
+            }
             window.units.push(unit);
         }
-        Ok(window)
+        Ok((!window.units.is_empty()).then_some(window))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.units.is_empty()
-    }
-
-    /// The readable frames in output order.
-    pub(super) fn frames(&self) -> Vec<&ReadableFrame> {
-        self.units.iter().flat_map(|u| u.chunks()).flat_map(|chunk| &chunk.frames).collect()
-    }
-
-    pub(super) fn into_units(self) -> Vec<WindowUnit> {
-        self.units
+    pub(super) fn units(&self) -> &[WindowUnit] {
+        &self.units
     }
 
     /// Adds what the window holds to the counts of the run.
@@ -92,5 +93,39 @@ impl Window {
             }
         }
         Ok(())
+    }
+}
+
+impl Stretch for Window {
+    fn num_sequences(&self) -> usize {
+        self.frames.len()
+    }
+
+    fn letters(&self, sequence: usize, task: usize) -> &[u8] {
+        let (unit, chunk, frame) = self.frames[sequence];
+        let frame = &self.units[unit as usize].chunks()[chunk as usize].frames[frame as usize];
+        if task == NUCLEOTIDE { &frame.nucleotide } else { &frame.protein }
+    }
+
+    fn record(&self, sequence: usize) -> &str {
+        &self.units[self.frames[sequence].0 as usize].unit.record.id
+    }
+
+    fn input_letters(&self) -> u64 {
+        self.letters
+    }
+}
+
+/// The windows of an input.
+pub(super) struct Windows<U> {
+    pub(super) units: U,
+    pub(super) min_length_nt: usize,
+}
+
+impl<U: Iterator<Item = Result<TranslatedUnit, SeqError>>> Iterator for Windows<U> {
+    type Item = Result<Window, SeqError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Window::fill(&mut self.units, self.min_length_nt).transpose()
     }
 }

@@ -44,12 +44,12 @@ impl Outputs {
     /// Writes a window; `scores` holds one entry for each of its frames, in order.
     pub(super) fn write(
         &mut self,
-        window: Window,
+        window: &Window,
         scores: &[FrameScore],
         counts: &mut Counts,
     ) -> Result<(), PipelineError> {
         let mut scores = scores.iter();
-        for unit in window.into_units() {
+        for unit in window.units() {
             let record = Arc::clone(&unit.unit.record);
             let id = record.id.as_str();
             for chunk in unit.chunks() {
@@ -68,7 +68,7 @@ impl Outputs {
                 self.contig(&record).push_chunk(best);
             }
             if unit.unit.is_last() {
-                self.close_contig(&record, &unit, counts)?;
+                self.close_contig(&record, unit, counts)?;
             }
         }
         counts.rows_written = self.predictions.rows();

@@ -57,12 +57,7 @@ where
     ///
     /// # Errors
     /// [`RunnerError::Unsupported`] where the device cannot run packed batches of the model.
-    pub fn new(
-        model: impl Into<Arc<M>>,
-        device: impl Into<Arc<D>>,
-        config: RunnerConfig,
-    ) -> Result<Self, RunnerError> {
-        let (model, device) = (model.into(), device.into());
+    pub fn new(model: Arc<M>, device: Arc<D>, config: RunnerConfig) -> Result<Self, RunnerError> {
         device.check_packed(&model)?;
         Ok(Self { model, device, config })
     }
@@ -102,8 +97,8 @@ where
 /// # Errors
 /// The first failure, after the results of all batches before it were delivered.
 pub fn run_async_inference<M, D, I>(
-    model: impl Into<Arc<M>>,
-    device: impl Into<Arc<D>>,
+    model: Arc<M>,
+    device: Arc<D>,
     batches: I,
     config: RunnerConfig,
     mut deliver: impl FnMut(InferenceResult),
@@ -116,7 +111,7 @@ where
     I::IntoIter: Send + 'static,
 {
     let mut delivered = 0;
-    for result in AsyncInferenceRunner::<M, D>::new(model, device, config)?.run(batches)? {
+    for result in AsyncInferenceRunner::new(model, device, config)?.run(batches)? {
         deliver(result?);
         delivered += 1;
     }

@@ -16,6 +16,9 @@ use crate::hand_over::HandOver;
 use crate::monitor::{BatchRecord, StageTimes};
 use crate::{InferenceBatch, InferenceResult, LoaderFailure, RunnerError};
 
+/// How often a consumer that waits looks whether the run was cancelled.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(20);
+
 /// A run in progress: its threads and the queue of what is ready.
 struct Run<M, D: StagedDevice<M>, R> {
     shared: Arc<Shared<M, D>>,
@@ -82,9 +85,15 @@ where
         if self.is_done {
             return None;
         }
-        let next = match self.ready.pop() {
-            Some(Ok(_)) if self.shared.cancel.is_cancelled() => Some(Err(RunnerError::Cancelled)),
-            None if self.shared.cancel.is_cancelled() => Some(Err(RunnerError::Cancelled)),
+        let ready = loop {
+            // A loader may be silent for long; the wish to stop is seen all the same.
+            match self.ready.pop_for(CANCEL_INTERVAL) {
+                _ if self.shared.cancel.is_cancelled() => break Some(Err(RunnerError::Cancelled)),
+                Ok(ready) => break ready,
+                Err(_) => {}
+            }
+        };
+        let next = match ready {
             Some(Ok(result)) => {
                 self.delivered += sequences_of(&result) as u64;
                 return Some(Ok(result));

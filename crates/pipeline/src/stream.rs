@@ -1,0 +1,148 @@
+//! The whole stream of a run: loader, runner and ledger, started and ended together.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use virnucpro_backend::cpu::CpuBackend;
+use virnucpro_models::{EncoderSource, ModelError, Pooling};
+use virnucpro_runner::monitor::Monitor;
+use virnucpro_runner::{
+    AsyncInferenceRunner, CancelToken, EncoderTask, Encoders, HostDevice, InferenceResults,
+    RunnerConfig,
+};
+use virnucpro_seq::SeqError;
+
+use crate::PipelineError;
+use crate::loader::{Finished, Ledger, Loader, LoaderConfig, LoaderTask, NextWindow, Stretch};
+
+/// Tokens of a packed batch unless the user says otherwise. On two cores the `mini` encoders are
+/// fastest at 1,024 and 2,048 tokens and lose 6 to 8 % at 4,096, where activations leave the
+/// caches (BENCHMARKS.md); the larger of the two packs a little better.
+pub(crate) const DEFAULT_TOKEN_BUDGET: NonZeroUsize =
+    NonZeroUsize::new(2048).expect("the default is positive");
+
+/// How often progress is reported while nothing is finished.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The encoders of a run on their device, with their tokenizers.
+pub(crate) struct Engine {
+    backend: Arc<CpuBackend>,
+    encoders: Vec<EncoderTask<CpuBackend>>,
+    tasks: Vec<LoaderTask>,
+}
+
+impl Engine {
+    pub(crate) fn new(backend: &Arc<CpuBackend>) -> Self {
+        Self { backend: Arc::clone(backend), encoders: Vec::new(), tasks: Vec::new() }
+    }
+
+    /// Loads an encoder as the next task; `layer` is the last one unless given.
+    pub(crate) fn load(
+        &mut self,
+        name: &str,
+        source: &EncoderSource,
+        token_budget: NonZeroUsize,
+        layer: Option<usize>,
+        pooling: Pooling,
+    ) -> Result<(), PipelineError> {
+        let last = source.config().num_hidden_layers();
+        let layer = layer.unwrap_or(last);
+        if layer > last {
+            return Err(ModelError::NoSuchLayer { layer, last }.into());
+        }
+        let tokenizer = source.tokenizer()?;
+        let encoder = source.load(&*self.backend)?;
+        let hidden_size = encoder.hidden_size();
+        self.tasks.push(LoaderTask { name: name.into(), tokenizer, token_budget, hidden_size });
+        self.encoders.push(EncoderTask { encoder, layer, pooling });
+        Ok(())
+    }
+
+    /// Width of the embeddings of encoder number `task`.
+    pub(crate) fn hidden_size(&self, task: usize) -> usize {
+        self.encoders[task].encoder.hidden_size()
+    }
+}
+
+/// Settings of a stream.
+pub(crate) struct StreamConfig {
+    pub(crate) threads: NonZeroUsize,
+    pub(crate) dedup: bool,
+    pub(crate) monitor: Monitor,
+    pub(crate) cancel: CancelToken,
+}
+
+/// Embeds every stretch of `source` and hands it to `take`, in order; gives the source back.
+///
+/// `report` gets the letters of stretches that are not finished but partly done.
+pub(crate) fn run<I, S>(
+    source: I,
+    engine: Engine,
+    config: StreamConfig,
+    mut take: impl FnMut(Finished<S>) -> Result<(), PipelineError>,
+    mut report: impl FnMut(u64),
+) -> Result<Option<I>, PipelineError>
+where
+    I: Iterator<Item = Result<S, SeqError>> + Send + 'static,
+    S: Stretch,
+{
+    let Engine { backend, encoders, tasks } = engine;
+    let StreamConfig { threads, dedup, monitor, cancel } = config;
+    let ledger = Arc::new(Ledger::new(tasks.len(), dedup));
+    let runner_config =
+        RunnerConfig { monitor: monitor.clone(), cancel: cancel.clone(), ..Default::default() };
+    let device = Arc::new(HostDevice::new(backend));
+    let model = Arc::new(Encoders { tasks: encoders });
+    let runner = AsyncInferenceRunner::new(model, device, runner_config)?;
+    let loader_config = LoaderConfig { threads, dedup, monitor };
+    let (loader, batches) = Loader::start(source, tasks, &ledger, loader_config)?;
+    let results = runner.run(batches).inspect_err(|_| loader.stop())?;
+    let outcome = thread::scope(|scope| {
+        let collect = thread::Builder::new().name("collect".into());
+        let collecting = collect.spawn_scoped(scope, || collect_all(results, &ledger));
+        let outcome =
+            collecting.is_ok().then(|| take_all(&ledger, &cancel, &mut take, &mut report));
+        ledger.close();
+        loader.stop();
+        // The scope joins it; a panic of its own goes on from there.
+        collecting?;
+        outcome.unwrap_or(Ok(()))
+    });
+    let source = loader.join();
+    outcome.map(|()| source)
+}
+
+fn collect_all<S: Stretch>(
+    results: InferenceResults<Encoders<CpuBackend>, HostDevice<CpuBackend>>,
+    ledger: &Ledger<S>,
+) {
+    for result in results {
+        match result {
+            Ok(result) if ledger.place(&result) => {}
+            Ok(_) => return,
+            Err(error) => return ledger.end_results(Some(error.into())),
+        }
+    }
+    ledger.end_results(None);
+}
+
+fn take_all<S: Stretch>(
+    ledger: &Ledger<S>,
+    cancel: &CancelToken,
+    take: &mut impl FnMut(Finished<S>) -> Result<(), PipelineError>,
+    report: &mut impl FnMut(u64),
+) -> Result<(), PipelineError> {
+    loop {
+        if cancel.is_cancelled() {
+            return Err(PipelineError::Cancelled);
+        }
+        match ledger.next(PROGRESS_INTERVAL)? {
+            NextWindow::Finished(finished) => take(finished)?,
+            NextWindow::Waiting => {}
+            NextWindow::End => return Ok(()),
+        }
+        report(ledger.letters_under_way());
+    }
+}
