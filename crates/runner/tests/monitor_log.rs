@@ -212,6 +212,15 @@ fn log_numbers_move_with_what_they_measure() {
     );
 }
 
+/// Waits for what the file is to hold; a minute is for a test that would otherwise hang.
+fn wait_until(path: &Path, holds: impl Fn(&str) -> bool) {
+    let start = Instant::now();
+    while !holds(&fs::read_to_string(path).unwrap()) {
+        assert!(start.elapsed() < Duration::from_secs(60), "it was never written");
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn log_can_be_followed_while_the_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -224,9 +233,7 @@ fn log_can_be_followed_while_the_run_goes_on() {
     let monitor = Monitor::start(config).unwrap();
     monitor.record_batch(batch(&monitor, 0));
     // The next sample flushes; nothing else is done to the monitor.
-    while !fs::read_to_string(&path).unwrap().contains(r#""type":"batch""#) {
-        thread::yield_now();
-    }
+    wait_until(&path, |text| text.contains(r#""type":"batch""#));
     for line in fs::read_to_string(&path).unwrap().lines() {
         serde_json::from_str::<MetricsLine>(line).unwrap();
     }
@@ -263,9 +270,7 @@ fn log_of_a_long_start_is_written_before_the_first_batch() {
     };
     let monitor = Monitor::start(config).unwrap();
     monitor.note("early", json!(true));
-    while fs::read_to_string(&path).unwrap().is_empty() {
-        thread::yield_now();
-    }
+    wait_until(&path, |text| !text.is_empty());
     monitor.note("late", json!(true));
     monitor.finish().unwrap();
     let lines = lines(&path);

@@ -2,7 +2,10 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use virnucpro_runner::monitor::{Monitor, MonitorConfig};
 
@@ -16,8 +19,11 @@ fn monitor_threads() -> usize {
         .count()
 }
 
-fn wait_until_none_is_left() {
-    while monitor_threads() > 0 {
+/// Waits for that; a minute is for a test that would otherwise hang.
+fn wait_until(holds: impl Fn(usize) -> bool) {
+    let start = Instant::now();
+    while !holds(monitor_threads()) {
+        assert!(start.elapsed() < Duration::from_secs(60), "{} threads", monitor_threads());
         std::thread::yield_now();
     }
 }
@@ -26,15 +32,13 @@ fn wait_until_none_is_left() {
 fn monitor_that_ended_leaves_no_thread() {
     let finished = Monitor::start(MonitorConfig::default()).unwrap();
     finished.finish().unwrap();
-    wait_until_none_is_left();
+    wait_until(|threads| threads == 0);
     let dropped = Monitor::start(MonitorConfig::default()).unwrap();
     let other_handle = dropped.clone();
     drop(dropped);
-    while monitor_threads() == 0 {
-        std::thread::yield_now();
-    }
+    wait_until(|threads| threads == 1);
     drop(other_handle);
-    wait_until_none_is_left();
+    wait_until(|threads| threads == 0);
     let disabled = Monitor::disabled();
     assert_eq!(monitor_threads(), 0);
     disabled.finish().unwrap();

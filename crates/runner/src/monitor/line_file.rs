@@ -41,6 +41,7 @@ impl LineFile {
         let before = self.buffer.len();
         if let Err(source) = write(&mut self.buffer) {
             self.buffer.truncate(before);
+            self.flush();
             self.fail(source);
         } else if self.buffer.len() >= BUFFER_BYTES {
             self.flush();
@@ -89,7 +90,6 @@ mod tests {
         let path = folder.path().join("log");
         let mut file = LineFile::create(&path).unwrap();
         file.append(|out| out.write_all(b"whole\n"));
-        file.flush();
         file.append(|out| {
             out.write_all(b"par")?;
             Err(io::Error::other("no more"))

@@ -319,3 +319,25 @@ fn queue_that_is_watched_tells_its_depth_until_the_end_and_is_let_go() {
     monitor.finish().unwrap();
     assert!(sender.send(3).is_err(), "the watched end was dropped");
 }
+
+#[test]
+fn sample_brings_what_was_gathered_into_both_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (metrics, trace) = (folder.path().join("run.jsonl"), folder.path().join("trace.json"));
+    let config = MonitorConfig {
+        metrics: Some(metrics.clone()),
+        trace: Some(trace.clone()),
+        ..MonitorConfig::default()
+    };
+    let monitor = Monitor::assemble(&config, Arc::new(ManualClock::new())).unwrap();
+    monitor.stage(COMPUTE).busy("batch 0", &[], || ());
+    monitor.record_batch(batch(0, 500));
+    monitor.shared().sample(Vec::new(), None);
+    let text = std::fs::read_to_string(metrics).unwrap();
+    let types: Vec<String> = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["type"].to_string())
+        .collect();
+    assert_eq!(types, [r#""run""#, r#""batch""#, r#""sample""#]);
+    assert!(std::fs::read_to_string(trace).unwrap().contains("batch 0"));
+}
