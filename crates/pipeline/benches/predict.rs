@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use virnucpro_pipeline::{
-    CancelToken, Device, DeviceChoice, Input, ModelChoice, PredictConfig, TranslateConfig, predict,
-    translate,
+    CancelToken, Device, DeviceChoice, Input, ModelChoice, Monitor, PredictConfig, TranslateConfig,
+    predict, translate,
 };
 
 /// Letters of the generated input.
@@ -49,11 +49,13 @@ fn predict_mini(bencher: Bencher, threads: usize) {
         threads: number(threads),
         min_length_nt: 0,
         token_budget: None,
+        dedup: true,
     };
     let device = Device::open(DeviceChoice::Cpu, threads).expect("threads start");
     let cancel = CancelToken::default();
     bencher.counter(ItemsCount::new(LETTERS)).bench_local(|| {
-        predict(&config, &device, &cancel, &mut |_| {}).expect("the input is well formed")
+        predict(&config, &device, &Monitor::disabled(), &cancel, &mut |_| {})
+            .expect("the input is well formed")
     });
 }
 

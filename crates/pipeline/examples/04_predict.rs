@@ -6,7 +6,7 @@ use std::error::Error;
 use std::num::NonZeroUsize;
 
 use virnucpro_pipeline::{
-    CancelToken, Device, DeviceChoice, Input, ModelChoice, PredictConfig, predict,
+    CancelToken, Device, DeviceChoice, Input, ModelChoice, Monitor, PredictConfig, predict,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -23,8 +23,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         threads: std::thread::available_parallelism()?,
         min_length_nt: 0,
         token_budget: None,
+        dedup: true,
     };
-    let report = predict(&config, &device, &CancelToken::default(), &mut |_| {})?;
+    let report =
+        predict(&config, &device, &Monitor::disabled(), &CancelToken::default(), &mut |_| {})?;
     println!("{:?}", report.summary.counts.contigs);
     Ok(())
 }

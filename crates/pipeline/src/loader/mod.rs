@@ -116,7 +116,7 @@ where
         let (known, pool) = (Arc::clone(&tasks), tokenize::pool(threads)?);
         let (noted, out) = (Arc::clone(ledger), Arc::clone(&to));
         let tokenize = spawn("tokenize", &to, Step::Failed, move || {
-            tokenize::run(&known, &pool, &noted, (&from, &out), &meters.tokenize);
+            tokenize::run(&known, &pool, &noted, &from, &out, &meters.tokenize);
         })?;
         loader.threads.push(tokenize);
         let out = Arc::clone(&batches);

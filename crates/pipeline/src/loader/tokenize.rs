@@ -29,7 +29,8 @@ pub(super) fn run<S: Stretch>(
     tasks: &[LoaderTask],
     pool: &ThreadPool,
     ledger: &Ledger<S>,
-    (pieces, tokenized): (&HandOver<Step<Piece<S>>>, &HandOver<Step<Vec<Tokenized>>>),
+    pieces: &HandOver<Step<Piece<S>>>,
+    tokenized: &HandOver<Step<Vec<Tokenized>>>,
     meter: &StageMeter,
 ) {
     while let Some(step) = meter.wait_in(|| pieces.pop()) {

@@ -60,7 +60,7 @@ where
             while let Some(flow) = meter.wait_in(|| shared.computed.pop()) {
                 let result = flow.and_then(|job| finish(&shared, job));
                 let is_failure = result.is_err();
-                if meter.wait_out(|| ready.push(result)).is_err() || is_failure {
+                if !meter.wait_out(|| ready.push(result).is_ok()) || is_failure {
                     break;
                 }
             }

@@ -143,7 +143,7 @@ pub(super) fn compute_all<M, D: StagedDevice<M>>(shared: &Shared<M, D>) {
             Ok(job)
         });
         let is_failure = flow.is_err();
-        if meter.wait_out(|| shared.computed.push(flow)).is_err() || is_failure {
+        if !meter.wait_out(|| shared.computed.push(flow).is_ok()) || is_failure {
             break;
         }
     }
