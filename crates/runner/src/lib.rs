@@ -26,3 +26,8 @@ pub use runner::{
     AsyncInferenceRunner, DEFAULT_SLOTS, DeviceResult, DeviceResults, InferenceResults,
     RunnerConfig, run_async_inference,
 };
+
+/// The worked example of the contract, kept compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/runner.md")]
+struct RunnerPage;

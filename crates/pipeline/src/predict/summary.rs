@@ -70,7 +70,10 @@ impl Facts<'_> {
         let timing = |stage: &str, elapsed_ms| StageTiming { stage: stage.into(), elapsed_ms };
         let load_model = timing("load_model", self.load_model.as_secs_f64() * 1e3);
         let stages = self.performance.stages.iter();
-        std::iter::once(load_model).chain(stages.map(|s| timing(&s.name, s.busy_ms))).collect()
+        let stages = stages.map(|s| timing(&s.name, s.busy_ms));
+        // The part of `compute` that each encoder took.
+        let encoders = self.performance.tasks.iter().map(|t| timing(&t.task, t.compute_ms));
+        std::iter::once(load_model).chain(stages).chain(encoders).collect()
     }
 
     fn performance_map(&self) -> serde_json::Map<String, serde_json::Value> {
