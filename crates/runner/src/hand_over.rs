@@ -134,3 +134,12 @@ impl<T> HandOver<T> {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Closes a queue when its producer ends, also by a panic, so that no consumer waits for ever.
+pub(crate) struct CloseAtEnd<'a, T>(pub(crate) &'a HandOver<T>);
+
+impl<T> Drop for CloseAtEnd<'_, T> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

@@ -12,7 +12,7 @@ use super::shared::{Job, Shared};
 use super::stages::{compute_all, guarded, transfer_all};
 use crate::device::StagedDevice;
 use crate::error::Stage;
-use crate::hand_over::HandOver;
+use crate::hand_over::{CloseAtEnd, HandOver};
 use crate::monitor::{BatchRecord, StageTimes};
 use crate::{InferenceBatch, InferenceResult, LoaderFailure, RunnerError};
 
@@ -56,6 +56,7 @@ where
         let stage = Arc::clone(&shared);
         run.spawn("compute", move || compute_all(&stage))?;
         run.spawn("retrieve", move || {
+            let _ready = CloseAtEnd(&*ready);
             let meter = &shared.meters[2];
             while let Some(flow) = meter.wait_in(|| shared.computed.pop()) {
                 let result = flow.and_then(|job| finish(&shared, job));
@@ -64,7 +65,6 @@ where
                     break;
                 }
             }
-            ready.close();
             shared.stop();
         })?;
         Ok(run)

@@ -8,6 +8,7 @@ use virnucpro_backend::{InputTensor, PackedView, TransferLog};
 use super::shared::{Flow, Job, Shared};
 use crate::device::{BoxError, StagedDevice, StagingMemory};
 use crate::error::{Stage, panic_message};
+use crate::hand_over::CloseAtEnd;
 use crate::{InferenceBatch, LoaderFailure, RunnerError};
 
 /// Runs `work` and turns its failure or panic into the error of a stage.
@@ -30,6 +31,7 @@ pub(super) fn transfer_all<M, D: StagedDevice<M>>(
     shared: &Shared<M, D>,
     mut batches: impl Iterator<Item = Result<InferenceBatch, LoaderFailure>>,
 ) {
+    let _filled = CloseAtEnd(&shared.filled);
     for batch_idx in 0.. {
         let start = Instant::now();
         // The slot comes first: the wait for a batch that follows is then the loader's alone.
@@ -56,7 +58,6 @@ pub(super) fn transfer_all<M, D: StagedDevice<M>>(
             break;
         }
     }
-    shared.filled.close();
 }
 
 fn fetch(
@@ -127,6 +128,7 @@ fn transfer<M, D: StagedDevice<M>>(
 
 /// Computes every batch that was transferred.
 pub(super) fn compute_all<M, D: StagedDevice<M>>(shared: &Shared<M, D>) {
+    let _computed = CloseAtEnd(&shared.computed);
     let meter = &shared.meters[1];
     while let Some(flow) = meter.wait_in(|| shared.filled.pop()) {
         let flow = flow.and_then(|mut job| {
@@ -146,9 +148,5 @@ pub(super) fn compute_all<M, D: StagedDevice<M>>(shared: &Shared<M, D>) {
         if !meter.wait_out(|| shared.computed.push(flow).is_ok()) || is_failure {
             break;
         }
-    }
-    shared.computed.close();
-    if shared.cancel.is_cancelled() {
-        shared.filled.abandon();
     }
 }
