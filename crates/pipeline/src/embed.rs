@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use virnucpro_models::{EncoderConfig, EncoderSource, Pooling};
 use virnucpro_output::{EmbeddingLayout, EmbeddingSpec, EmbeddingWriter};
-use virnucpro_runner::monitor::{Monitor, RunSummary, StageRole, StageSpec};
+use virnucpro_runner::monitor::{Monitor, RunSummary};
 use virnucpro_seq::{Input, Record, SeqError};
 
 use crate::inputs::{CountedRecords, TotalEstimate, warnings};
@@ -123,12 +123,7 @@ pub fn embed(
     let state = RefCell::new((Letters::default(), Progress::default()));
     let (mut unknown_tokens, mut fanned_out) = (0, 0);
     let has_empty_mean = config.pooling == Pooling::Mean && alphabet == Alphabet::Protein;
-    let write = monitor.stage(StageSpec {
-        name: "write",
-        workers: 1,
-        role: StageRole::Writer,
-        advice: "write --output to a faster disk",
-    });
+    let write = stream::write_meter(monitor);
 
     let take = |finished: Finished<RecordWindow>| {
         let (letters, state) = &mut *state.borrow_mut();

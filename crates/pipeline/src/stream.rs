@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use virnucpro_backend::cpu::CpuBackend;
 use virnucpro_models::{EncoderSource, ModelError, Pooling};
-use virnucpro_runner::monitor::Monitor;
+use virnucpro_runner::monitor::{Monitor, StageMeter, StageRole, StageSpec};
 use virnucpro_runner::{
     AsyncInferenceRunner, CancelToken, EncoderTask, Encoders, HostDevice, InferenceResults,
     RunnerConfig,
@@ -54,8 +54,10 @@ impl Engine {
         }
         let tokenizer = source.tokenizer()?;
         let encoder = source.load(&*self.backend)?;
+        let is_pooled = pooling != Pooling::None;
         let hidden_size = encoder.hidden_size();
-        self.tasks.push(LoaderTask { name: name.into(), tokenizer, token_budget, hidden_size });
+        let name = name.into();
+        self.tasks.push(LoaderTask { name, tokenizer, token_budget, hidden_size, is_pooled });
         self.encoders.push(EncoderTask { encoder, layer, pooling });
         Ok(())
     }
@@ -64,6 +66,12 @@ impl Engine {
     pub(crate) fn hidden_size(&self, task: usize) -> usize {
         self.encoders[task].encoder.hidden_size()
     }
+}
+
+/// The meter of the thread that writes the outputs.
+pub(crate) fn write_meter(monitor: &Monitor) -> StageMeter {
+    let advice = "write --output to a faster disk";
+    monitor.stage(StageSpec { name: "write", workers: 1, role: StageRole::Writer, advice })
 }
 
 /// Settings of a stream.
@@ -98,7 +106,10 @@ where
     let runner = AsyncInferenceRunner::new(model, device, runner_config)?;
     let loader_config = LoaderConfig { threads, dedup, monitor };
     let (loader, batches) = Loader::start(source, tasks, &ledger, loader_config)?;
-    let results = runner.run(batches).inspect_err(|_| loader.stop())?;
+    let results = runner.run(batches).inspect_err(|_| {
+        ledger.close();
+        loader.stop();
+    })?;
     let outcome = thread::scope(|scope| {
         let collect = thread::Builder::new().name("collect".into());
         let collecting = collect.spawn_scoped(scope, || collect_all(results, &ledger));

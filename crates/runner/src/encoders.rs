@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use virnucpro_backend::{Backend, PackedView};
 use virnucpro_batch::PackedBatch;
-use virnucpro_models::{Encoder, ModelError, Pooling};
+use virnucpro_models::{Encoder, ModelError, Pooling, packed_view};
 
 use crate::device::{BoxError, Precision, Retrieved, StagedDevice, StagingMemory, Unsupported};
 
@@ -143,13 +143,7 @@ impl<B: Backend> StagedDevice<Encoders<B>> for HostDevice<B> {
         batch: &PackedBatch,
     ) -> Result<Retrieved, BoxError> {
         let mut slot = self.open_slot(model)?;
-        let view = PackedView::new(
-            batch.input_ids(),
-            batch.cu_seqlens(),
-            batch.position_ids(),
-            batch.max_seqlen(),
-        )?;
-        self.transfer(model, task, view, &mut slot)?;
+        self.transfer(model, task, packed_view(batch)?, &mut slot)?;
         self.compute(model, &mut slot)?;
         self.retrieve(model, &mut slot)
     }

@@ -1,6 +1,6 @@
 //! What an encoder on a device makes of a batch.
 
-use virnucpro_backend::{AttentionSpec, Backend, PackedView, PoolSpec};
+use virnucpro_backend::{AttentionSpec, Backend, BackendError, PackedView, PoolSpec};
 use virnucpro_batch::PackedBatch;
 
 use crate::ModelError;
@@ -30,6 +30,14 @@ pub struct Embeddings {
     pub values: Vec<f32>,
     /// Width of a row.
     pub hidden_size: usize,
+}
+
+/// The arrays of a batch as a backend takes them.
+///
+/// # Errors
+/// None for a batch that exists, since both types check the same invariants.
+pub fn packed_view(batch: &PackedBatch) -> Result<PackedView<'_>, BackendError> {
+    PackedView::new(batch.input_ids(), batch.cu_seqlens(), batch.position_ids(), batch.max_seqlen())
 }
 
 /// An encoder on a device.
@@ -142,13 +150,7 @@ impl<B: Backend> Encoder<B> {
         layer: usize,
         pooling: Pooling,
     ) -> Result<Embeddings, ModelError> {
-        let view = PackedView::new(
-            batch.input_ids(),
-            batch.cu_seqlens(),
-            batch.position_ids(),
-            batch.max_seqlen(),
-        )?;
-        let on_device = backend.upload(view)?;
+        let on_device = backend.upload(packed_view(batch)?)?;
         let pooled = self.pooled(backend, &on_device, layer, pooling)?;
         let values = backend.download(&pooled)?;
         Ok(Embeddings { values, hidden_size: self.hidden_size() })

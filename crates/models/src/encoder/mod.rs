@@ -8,5 +8,5 @@ mod embed;
 mod source;
 
 pub use config::EncoderConfig;
-pub use embed::{Embeddings, Encoder, Pooling};
+pub use embed::{Embeddings, Encoder, Pooling, packed_view};
 pub use source::EncoderSource;

@@ -32,7 +32,8 @@ pub(super) struct Deduplicator {
 struct Recent {
     ids: LruCache<Box<[u8]>, u64>,
     bytes: usize,
-    embedding_bytes: usize,
+    row_bytes: usize,
+    is_pooled: bool,
 }
 
 impl Deduplicator {
@@ -40,7 +41,8 @@ impl Deduplicator {
         let recent = |task: &LoaderTask| Recent {
             ids: LruCache::unbounded(),
             bytes: 0,
-            embedding_bytes: 4 * task.hidden_size,
+            row_bytes: 4 * task.hidden_size,
+            is_pooled: task.is_pooled,
         };
         Self { tasks: tasks.iter().map(recent).collect() }
     }
@@ -65,7 +67,9 @@ impl Recent {
     }
 
     fn cost(&self, letters: &[u8]) -> usize {
-        letters.len() + self.embedding_bytes + ENTRY_BYTES
+        // No tokenizer makes more tokens than letters, beside the two special ones.
+        let rows = if self.is_pooled { 1 } else { letters.len() + 2 };
+        letters.len() + rows * self.row_bytes + ENTRY_BYTES
     }
 }
 
@@ -138,4 +142,38 @@ where
     }
     ledger.end_input();
     source
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recent(row_bytes: usize, is_pooled: bool) -> Recent {
+        Recent { ids: LruCache::unbounded(), bytes: 0, row_bytes, is_pooled }
+    }
+
+    #[test]
+    fn recent_finds_letters_until_they_are_evicted_and_stays_within_its_bytes() {
+        // Three entries fit, a fourth does not.
+        let mut known = recent(CACHE_BYTES / 3 - ENTRY_BYTES - 8, true);
+        let mut evicted = Vec::new();
+        for (id, letters) in [b"AAA", b"CCC", b"GGG"].into_iter().enumerate() {
+            assert_eq!(known.find(letters, id as u64, &mut evicted), None);
+        }
+        assert_eq!(known.find(b"AAA", 3, &mut evicted), Some(0));
+        assert!(evicted.is_empty());
+        assert_eq!(known.find(b"TTT", 4, &mut evicted), None);
+        // The one that was not asked for longest goes, and comes back under its new id.
+        assert_eq!((&evicted[..], known.bytes <= CACHE_BYTES), (&[1][..], true));
+        assert_eq!(known.find(b"AAA", 5, &mut evicted), Some(0));
+        assert_eq!(known.find(b"CCC", 6, &mut evicted), None);
+        assert_eq!(known.find(b"CCC", 7, &mut evicted), Some(6));
+    }
+
+    #[test]
+    fn recent_counts_a_row_for_every_token_where_nothing_is_pooled() {
+        let letters = [b'A'; 998];
+        assert_eq!(recent(40, false).cost(&letters), 998 + 1000 * 40 + ENTRY_BYTES);
+        assert_eq!(recent(40, true).cost(&letters), 998 + 40 + ENTRY_BYTES);
+    }
 }

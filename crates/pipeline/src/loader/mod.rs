@@ -45,6 +45,8 @@ pub(crate) struct LoaderTask {
     pub(crate) token_budget: NonZeroUsize,
     /// Width of its embeddings, for the size of the cache.
     pub(crate) hidden_size: usize,
+    /// Whether a sequence has one embedding, not one a token.
+    pub(crate) is_pooled: bool,
 }
 
 /// Settings of the loader.

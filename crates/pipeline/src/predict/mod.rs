@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use virnucpro_models::{Bundle, Pooling};
 use virnucpro_output::{Counts, DuplicateIds, Summary, create_output_dir};
-use virnucpro_runner::monitor::{Monitor, RunSummary, StageRole, StageSpec};
+use virnucpro_runner::monitor::{Monitor, RunSummary};
 use virnucpro_seq::{Input, translate_records};
 
 use crate::inputs::{CountedRecords, TotalEstimate};
@@ -123,12 +123,7 @@ pub fn predict(
     let units = translate_records(records, config.chunk_length, config.threads)?;
     let windows = Windows { units, min_length_nt: config.min_length_nt };
     let state = RefCell::new((Counts::default(), Progress::default()));
-    let write = monitor.stage(StageSpec {
-        name: "write",
-        workers: 1,
-        role: StageRole::Writer,
-        advice: "write --output to a faster disk",
-    });
+    let write = stream::write_meter(monitor);
     let take = |finished: Finished<Window>| {
         let mut state = state.borrow_mut();
         let counts = &mut state.0;

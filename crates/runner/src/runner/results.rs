@@ -106,15 +106,20 @@ where
             failure => failure,
         };
         self.is_done = true;
-        self.stop();
+        // Joining is for later: a thread may be waiting for a loader that only our caller can end.
+        self.end();
         next
     }
 }
 
 impl<M, D: StagedDevice<M>, R> Run<M, D, R> {
-    fn stop(&mut self) {
+    fn end(&self) {
         self.ready.abandon();
         self.shared.stop();
+    }
+
+    fn stop(&mut self) {
+        self.end();
         for thread in self.threads.drain(..) {
             // Panics of the device and the loader were caught and delivered as errors.
             let _ = thread.join();

@@ -3,7 +3,8 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
-use virnucpro_backend::{InputTensor, PackedView, TransferLog};
+use virnucpro_backend::{InputTensor, TransferLog};
+use virnucpro_models::packed_view;
 
 use super::shared::{Flow, Job, Shared};
 use crate::device::{BoxError, StagedDevice, StagingMemory};
@@ -96,12 +97,7 @@ fn transfer<M, D: StagedDevice<M>>(
     let args = [("batch_idx", batch_idx), ("tokens", packed.total_tokens() as u64)];
     shared.meters[0].busy(&batch.task_name, &args, || {
         guarded(batch_idx, Stage::Transfer, || {
-            let view = PackedView::new(
-                packed.input_ids(),
-                packed.cu_seqlens(),
-                packed.position_ids(),
-                packed.max_seqlen(),
-            )?;
+            let view = packed_view(packed)?;
             shared.device.transfer(&shared.model, batch.task, view.counted(&log), &mut slot)
         })
     })?;
