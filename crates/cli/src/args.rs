@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use virnucpro_pipeline::{Alphabet, DeviceChoice, ModelChoice, Pooling};
 
+use crate::terminal::{Detail, LogLevel};
+
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed (one line on standard error says why), 2 bad usage,
 130 interrupted (SIGINT), 143 terminated (SIGTERM). A run that does not end with 0
@@ -17,6 +19,35 @@ changes no output file.";
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// What to log on standard error [default: warn, or error with --quiet].
+    #[arg(long, global = true, value_enum, value_name = "LEVEL")]
+    log_level: Option<LogLevel>,
+}
+
+impl Cli {
+    /// What to log: what was asked for, or what suits the command.
+    pub(crate) fn log_level(&self) -> LogLevel {
+        let is_quiet = match &self.command {
+            Command::Predict(args) => args.quiet,
+            Command::Translate(args) => args.quiet,
+            Command::Consensus(args) => args.quiet,
+            Command::Embed(args) => args.quiet,
+            Command::Classify(_) | Command::Models(_) => false,
+        };
+        self.log_level.unwrap_or(if is_quiet { LogLevel::Error } else { LogLevel::Warn })
+    }
+}
+
+impl Command {
+    /// Whether a view of the whole screen was asked for.
+    pub(crate) fn wants_screen(&self) -> bool {
+        match self {
+            Self::Predict(PredictArgs { stream, .. }) | Self::Embed(EmbedArgs { stream, .. }) => {
+                stream.tui
+            }
+            Self::Translate(_) | Self::Consensus(_) | Self::Classify(_) | Self::Models(_) => false,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,6 +91,20 @@ pub(crate) struct StreamArgs {
     /// Write a timeline of all stages for chrome://tracing or Perfetto.
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
+    /// Show the run on the whole screen; q or Ctrl-C stops it (docs/terminal.md).
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) tui: bool,
+}
+
+impl StreamArgs {
+    /// How much to show of a run that is silent or not.
+    pub(crate) fn detail(&self, is_silent: bool) -> Detail {
+        match (self.tui, is_silent) {
+            (true, _) => Detail::Screen,
+            (false, true) => Detail::Nothing,
+            (false, false) => Detail::Line,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -5,6 +5,7 @@ mod args;
 mod cmd;
 mod console;
 mod signals;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -12,9 +13,11 @@ use clap::Parser;
 
 use args::{Cli, Command};
 use signals::Signals;
+use terminal::Log;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let log = Log::start(cli.log_level(), cli.command.wants_screen());
     let signals = match Signals::watch() {
         Ok(signals) => signals,
         Err(error) => {
@@ -23,10 +26,10 @@ fn main() -> ExitCode {
         }
     };
     let result = match &cli.command {
-        Command::Predict(args) => cmd::predict::run(args, &signals.cancel),
-        Command::Translate(args) => cmd::translate::run(args, &signals.cancel),
+        Command::Predict(args) => cmd::predict::run(args, &signals.cancel, &log),
+        Command::Translate(args) => cmd::translate::run(args, &signals.cancel, &log),
         Command::Consensus(args) => cmd::consensus::run(args),
-        Command::Embed(args) => cmd::embed::run(args, &signals.cancel),
+        Command::Embed(args) => cmd::embed::run(args, &signals.cancel, &log),
         Command::Classify(args) => cmd::classify::run(args),
         Command::Models(args) => cmd::models::run(args),
     };

@@ -37,6 +37,7 @@ impl Signals {
                 while since.elapsed() < PATIENCE && incoming.pending().next().is_none() {
                     thread::sleep(INTERVAL);
                 }
+                crate::terminal::restore();
                 // Unfinished files keep their `.partial` names.
                 std::process::exit(128 + signal);
             }

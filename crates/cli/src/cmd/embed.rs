@@ -3,9 +3,10 @@
 use virnucpro_pipeline::{CancelToken, EmbedConfig, embed};
 
 use crate::args::EmbedArgs;
-use crate::console::{self, ProgressView, count};
+use crate::console::{self, count};
+use crate::terminal::{Log, View};
 
-pub(crate) fn run(args: &EmbedArgs, cancel: &CancelToken) -> anyhow::Result<()> {
+pub(crate) fn run(args: &EmbedArgs, cancel: &CancelToken, log: &Log) -> anyhow::Result<()> {
     let device = super::open_device(&args.device)?;
     if !args.quiet {
         eprintln!("device: {}, {}", device.name(), device.reason());
@@ -22,8 +23,11 @@ pub(crate) fn run(args: &EmbedArgs, cancel: &CancelToken) -> anyhow::Result<()> 
         dedup: !args.stream.no_dedup,
     };
     let monitor = super::start_monitor(&args.stream)?;
-    let mut view = ProgressView::new(args.quiet);
-    let result = embed(&config, &device, &monitor, cancel, &mut |progress| view.update(progress));
+    let title = format!("virnucpro embed on {}", device.name());
+    let detail = args.stream.detail(args.quiet);
+    let reads_stdin = super::reads_stdin(&args.inputs);
+    let mut view = View::start(detail, &title, reads_stdin, &monitor, log);
+    let result = embed(&config, &device, &monitor, cancel, &mut |_| view.update());
     view.finish();
     let report = result?;
     if !args.quiet {

@@ -19,6 +19,11 @@ fn inputs(paths: &[PathBuf]) -> Vec<Input> {
     paths.iter().map(Input::from).collect()
 }
 
+/// Whether standard input is one of them.
+fn reads_stdin(paths: &[PathBuf]) -> bool {
+    paths.iter().any(|path| path.as_os_str() == "-")
+}
+
 /// The number asked for, or one per core.
 fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
     asked.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)

@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use virnucpro_pipeline::{CancelToken, PredictConfig, PredictReport, predict};
 
 use crate::args::PredictArgs;
-use crate::console::{self, ProgressView, count};
+use crate::console::{self, count};
+use crate::terminal::{Log, View};
 
-pub(crate) fn run(args: &PredictArgs, cancel: &CancelToken) -> anyhow::Result<()> {
+pub(crate) fn run(args: &PredictArgs, cancel: &CancelToken, log: &Log) -> anyhow::Result<()> {
     let device = super::open_device(&args.device)?;
     let is_silent = args.quiet || args.json;
     if !is_silent {
@@ -24,8 +25,11 @@ pub(crate) fn run(args: &PredictArgs, cancel: &CancelToken) -> anyhow::Result<()
         dedup: !args.stream.no_dedup,
     };
     let monitor = super::start_monitor(&args.stream)?;
-    let mut view = ProgressView::new(is_silent);
-    let result = predict(&config, &device, &monitor, cancel, &mut |progress| view.update(progress));
+    let title = format!("virnucpro predict on {}", device.name());
+    let detail = args.stream.detail(is_silent);
+    let reads_stdin = super::reads_stdin(&args.inputs);
+    let mut view = View::start(detail, &title, reads_stdin, &monitor, log);
+    let result = predict(&config, &device, &monitor, cancel, &mut |_| view.update());
     view.finish();
     let report = result?;
     if !args.quiet {

@@ -1,19 +1,28 @@
 //! `virnucpro translate`.
 
-use virnucpro_pipeline::{CancelToken, TranslateConfig, translate};
+use virnucpro_pipeline::monitor::InputProgress;
+use virnucpro_pipeline::{CancelToken, Monitor, Progress, TranslateConfig, translate};
 
 use crate::args::TranslateArgs;
-use crate::console::{self, ProgressView, count};
+use crate::console::{self, count};
+use crate::terminal::{Detail, Log, View};
 
-pub(crate) fn run(args: &TranslateArgs, cancel: &CancelToken) -> anyhow::Result<()> {
+pub(crate) fn run(args: &TranslateArgs, cancel: &CancelToken, log: &Log) -> anyhow::Result<()> {
     let config = TranslateConfig {
         inputs: super::inputs(&args.inputs),
         output_dir: args.output.clone(),
         chunk_length: args.chunk_length,
         threads: super::threads(args.threads),
     };
-    let mut view = ProgressView::new(args.quiet);
-    let result = translate(&config, cancel, &mut |progress| view.update(progress));
+    // Nothing is embedded here: the monitor holds the progress for the view, and no more.
+    let monitor = Monitor::disabled();
+    let detail = if args.quiet { Detail::Nothing } else { Detail::Line };
+    let mut view = View::start(detail, "virnucpro translate", false, &monitor, log);
+    let result = translate(&config, cancel, &mut |progress| {
+        let Progress { records, letters, total_letters, .. } = progress;
+        monitor.progress(InputProgress { records, letters, total_letters });
+        view.update();
+    });
     view.finish();
     let report = result?;
     if !args.quiet {

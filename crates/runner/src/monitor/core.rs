@@ -31,6 +31,8 @@ pub(crate) const BATCHES_PER_CHECK: u64 = 10;
 const THROUGHPUT_HISTORY: usize = 120;
 /// Warnings whose text is kept.
 const WARNINGS_KEPT: usize = 100;
+/// Last warnings that a view is given.
+const RECENT_WARNINGS: usize = 5;
 
 /// Everything counted.
 #[derive(Debug)]
@@ -48,6 +50,7 @@ pub(crate) struct State {
     pub(crate) progress: InputProgress,
     pub(crate) duplicates: u64,
     pub(crate) warnings: Vec<String>,
+    pub(crate) recent_warnings: VecDeque<String>,
     pub(crate) warning_count: u64,
     pub(crate) throughput: VecDeque<f64>,
     throughput_mark: (Duration, u64),
@@ -106,6 +109,7 @@ impl Core {
             progress: InputProgress::default(),
             duplicates: 0,
             warnings: Vec::new(),
+            recent_warnings: VecDeque::new(),
             warning_count: 0,
             throughput: VecDeque::new(),
             throughput_mark: (Duration::ZERO, 0),
@@ -273,6 +277,10 @@ impl Core {
         state.warning_count += 1;
         if state.warnings.len() < WARNINGS_KEPT {
             state.warnings.push(text.clone());
+        }
+        state.recent_warnings.push_back(text.clone());
+        if state.recent_warnings.len() > RECENT_WARNINGS {
+            state.recent_warnings.pop_front();
         }
         drop(state);
         self.write(|| MetricsEvent::Warning { text });

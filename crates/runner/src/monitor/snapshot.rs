@@ -43,7 +43,7 @@ pub struct Snapshot {
     pub packing_efficiency: Option<f64>,
     /// Depths now.
     pub queues: Vec<QueueDepth>,
-    /// Loads over the recent window.
+    /// Loads over the recent window, in the order of the data: loader, device, writer.
     pub stages: Vec<StageLoad>,
     /// The last sample of each GPU.
     pub devices: Vec<DeviceSample>,
@@ -57,6 +57,10 @@ pub struct Snapshot {
     pub duplicates: u64,
     /// Tokens per second of each of the last 120 sample intervals, oldest first.
     pub throughput_history: Vec<f64>,
+    /// Length of such an interval.
+    pub sample_interval: Duration,
     /// Warnings so far.
     pub warnings: u64,
+    /// The last of them, at most five, oldest first.
+    pub recent_warnings: Vec<String>,
 }

@@ -29,8 +29,8 @@ pub struct StageSpec {
     pub advice: &'static str,
 }
 
-/// On which side of the hand-over a stage stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// On which side of the hand-over a stage stands; ordered as the data flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StageRole {
     /// Makes batches.

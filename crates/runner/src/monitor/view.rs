@@ -76,6 +76,8 @@ impl Core {
         };
         let stages = self.loads(&recent);
         let bottleneck = self.diagnose(&state, stages.clone(), recent_gpu_percent(&state));
+        let mut stages: Vec<_> = self.stages().into_iter().zip(stages).collect();
+        stages.sort_by_key(|(stage, _)| stage.spec.role);
         Snapshot {
             elapsed: overall.elapsed,
             batches: state.batches.batches,
@@ -85,14 +87,16 @@ impl Core {
             sequences_per_s: rates(|counts| counts.sequences),
             packing_efficiency: state.batches.packing_efficiency(),
             queues,
-            stages,
+            stages: stages.into_iter().map(|(_, load)| load).collect(),
             devices: state.last_devices.clone(),
             process: state.last_process.clone(),
             bottleneck,
             progress: state.progress,
             duplicates: state.duplicates,
             throughput_history: state.throughput.iter().copied().collect(),
+            sample_interval: self.sample_interval,
             warnings: state.warning_count,
+            recent_warnings: state.recent_warnings.iter().cloned().collect(),
         }
     }
 
