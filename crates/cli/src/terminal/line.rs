@@ -53,7 +53,7 @@ impl LineView {
             None => eprintln!(
                 "{}: {}",
                 text::clock(snapshot.elapsed),
-                text::progress(&snapshot, &self.pace)
+                text::line(&snapshot, &self.pace)
             ),
         }
     }
@@ -61,12 +61,12 @@ impl LineView {
     fn show(&self, bar: &ProgressBar, snapshot: &Snapshot) {
         if let Some(share) = share_done(snapshot) {
             if bar.length().is_none() {
-                bar.set_style(style("{bar:16} {wide_msg}"));
+                bar.set_style(style("{bar:10} {wide_msg}"));
                 bar.set_length(STEPS);
             }
             bar.set_position((share * STEPS as f64) as u64);
         }
-        bar.set_message(text::progress(snapshot, &self.pace));
+        bar.set_message(text::short_line(snapshot, &self.pace));
     }
 }
 

@@ -100,6 +100,7 @@ impl Log {
                 .with_span_events(FmtSpan::CLOSE)
                 .with_ansi(has_colour)
                 .with_target(false)
+                .compact()
                 .with_timer(SinceStart(Instant::now()))
                 .with_writer(log.clone())
                 .init();
@@ -207,6 +208,7 @@ mod tests {
             .with_max_level(LogLevel::Debug.filter())
             .with_span_events(FmtSpan::CLOSE)
             .with_ansi(false)
+            .compact()
             .with_timer(SinceStart(Instant::now()))
             .with_writer(log.clone())
             .finish();

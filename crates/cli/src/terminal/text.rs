@@ -54,8 +54,30 @@ pub(super) fn queues(snapshot: &Snapshot) -> Option<String> {
     (!depths.is_empty()).then(|| format!("queues: {}", depths.join(", ")))
 }
 
-/// Everything worth a line.
-pub(super) fn progress(snapshot: &Snapshot, pace: &Pace) -> String {
+/// The depths alone, in the order of the data, such as `queues 4/4 3/4`.
+fn depths(snapshot: &Snapshot) -> Option<String> {
+    let depths: Vec<_> =
+        snapshot.queues.iter().map(|queue| format!("{}/{}", queue.len, queue.capacity)).collect();
+    (!depths.is_empty()).then(|| format!("queues {}", depths.join(" ")))
+}
+
+/// Everything worth a line, however long.
+pub(super) fn line(snapshot: &Snapshot, pace: &Pace) -> String {
+    let mut parts = how_far(snapshot, pace);
+    parts.push(letters(snapshot));
+    parts.extend(queues(snapshot));
+    parts.join(", ")
+}
+
+/// Everything worth a line of a terminal, the most important first.
+pub(super) fn short_line(snapshot: &Snapshot, pace: &Pace) -> String {
+    let mut parts = how_far(snapshot, pace);
+    parts.extend(depths(snapshot));
+    parts.push(letters(snapshot));
+    parts.join(", ")
+}
+
+fn how_far(snapshot: &Snapshot, pace: &Pace) -> Vec<String> {
     let mut parts = Vec::new();
     if let Some(share) = share_done(snapshot) {
         parts.push(format!("{:.0} %", 100.0 * share));
@@ -64,9 +86,7 @@ pub(super) fn progress(snapshot: &Snapshot, pace: &Pace) -> String {
         parts.push(format!("{} left", clock(remaining)));
     }
     parts.push(rates(snapshot));
-    parts.push(letters(snapshot));
-    parts.extend(queues(snapshot));
-    parts.join(", ")
+    parts
 }
 
 #[cfg(test)]
@@ -82,19 +102,29 @@ mod tests {
     }
 
     #[test]
-    fn progress_has_share_time_left_rates_and_queues() {
+    fn line_has_share_time_left_rates_and_queues() {
         assert_eq!(
-            progress(&snapshot(), &Pace::default()),
+            line(&snapshot(), &Pace::default()),
             "25 %, 0:36 left, 22,609 tokens/s, 163 sequences/s, 1.00 of 4.00 M letters, queues: \
              unique sequences 4/4, tokenized 3/4, batches 2/4, results 0/3"
         );
     }
 
     #[test]
-    fn progress_of_a_run_without_a_model_has_letters_alone() {
+    fn short_line_has_the_depths_without_names_and_fits_a_terminal() {
+        let line = short_line(&snapshot(), &Pace::default());
+        assert_eq!(
+            line,
+            "25 %, 0:36 left, 22,609 tokens/s, 163 sequences/s, queues 4/4 3/4 2/4 0/3, \
+             1.00 of 4.00 M letters"
+        );
+    }
+
+    #[test]
+    fn line_of_a_run_without_a_model_has_letters_alone() {
         let mut now = snapshot();
         (now.tokens, now.queues) = (0, Vec::new());
         now.progress.total_letters = None;
-        assert_eq!(progress(&now, &Pace::default()), "0.08 M letters/s, 1.00 M letters");
+        assert_eq!(line(&now, &Pace::default()), "0.08 M letters/s, 1.00 M letters");
     }
 }

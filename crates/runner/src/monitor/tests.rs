@@ -280,6 +280,22 @@ fn stage_of_a_known_name_is_the_same_stage() {
 }
 
 #[test]
+fn snapshot_has_the_stages_in_the_order_of_the_data_with_their_own_loads() {
+    let (clock, monitor) = monitor();
+    let stage = |name, role| monitor.stage(StageSpec { name, workers: 1, role, advice: "" });
+    let write = stage("write", StageRole::Writer);
+    let compute = stage("compute", StageRole::Device);
+    stage("read", StageRole::Loader);
+    stage("pack", StageRole::Loader);
+    clock.advance(SECOND);
+    write.add_busy(SECOND / 4);
+    compute.add_busy(SECOND / 2);
+    let stages = monitor.snapshot().stages;
+    let seen: Vec<_> = stages.iter().map(|stage| (stage.name.as_str(), stage.busy)).collect();
+    assert_eq!(seen, [("read", 0.0), ("pack", 0.0), ("compute", 0.5), ("write", 0.25)]);
+}
+
+#[test]
 fn summary_after_the_end_no_longer_moves() {
     let (clock, monitor) = monitor();
     monitor.record_batch(batch(0, 500));
@@ -299,6 +315,8 @@ fn warnings_beyond_the_kept_ones_are_counted() {
         monitor.warn(format!("warning {index}"));
     }
     assert_eq!(monitor.snapshot().warnings, 150);
+    let last = ["warning 145", "warning 146", "warning 147", "warning 148", "warning 149"];
+    assert_eq!(monitor.snapshot().recent_warnings, last);
     let summary = monitor.finish().unwrap();
     assert_eq!((summary.warnings.len(), summary.warning_count), (100, 150));
     assert_eq!(summary.warnings[0], "warning 0");

@@ -72,7 +72,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
 
 /// What each part needs and would like, from top to bottom, the importance with it.
 fn parts(scene: &Scene<'_>, area: Rect, device_lines: usize) -> [Part; 6] {
-    let stages = scene.snapshot.stages.len() as u16 + RULE + 1;
+    let stages = stages::height(scene.snapshot);
     let devices = device_lines as u16 + RULE;
     let advice = bottleneck::height(scene.snapshot, area.width);
     let middle = if area.width >= WIDE { devices.max(5) } else { devices + 4 };

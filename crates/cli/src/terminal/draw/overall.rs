@@ -21,7 +21,7 @@ pub(super) fn draw_header(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>) 
     let right = if scene.is_stopping {
         Span::styled("stopping …", Style::new().fg(Color::Yellow))
     } else {
-        Span::styled(format!("{}  q: stop", clock(scene.snapshot.elapsed)), dim())
+        Span::styled(format!("{}, q stops", clock(scene.snapshot.elapsed)), dim())
     };
     let right = Line::from(right);
     let columns = area.width.saturating_sub(right.width() as u16 + 1);

@@ -8,7 +8,7 @@ use ratatui::widgets::{Row, Table};
 use virnucpro_pipeline::monitor::{QueueDepth, Snapshot, StageLoad};
 
 use super::bar::bar;
-use super::{dim, ruled};
+use super::{RULE, dim, ruled};
 
 /// Which stage takes from which queue; a queue of another name gets a row of its own.
 const TAKES_FROM: [(&str, &str); 4] = [
@@ -17,13 +17,28 @@ const TAKES_FROM: [(&str, &str); 4] = [
     ("transfer", "batches"),
     ("write", "results"),
 ];
-/// Columns of a bar.
-const BAR: u16 = 10;
+/// Columns of the bar of a stage.
+const BUSY_BAR: u16 = 8;
+/// Columns of the bar of a queue; the names beside it have to fit 80 columns.
+const QUEUE_BAR: u16 = 6;
 
 /// The queue that a stage takes from.
 pub(super) fn queue_of<'a>(snapshot: &'a Snapshot, stage: &str) -> Option<&'a QueueDepth> {
     let (_, name) = TAKES_FROM.iter().find(|(known, _)| *known == stage)?;
     snapshot.queues.iter().find(|queue| queue.name == *name)
+}
+
+/// Queues that no stage is known to take from.
+fn orphans(snapshot: &Snapshot) -> impl Iterator<Item = &QueueDepth> {
+    let is_shown = |queue: &QueueDepth| {
+        snapshot.stages.iter().any(|stage| queue_of(snapshot, &stage.name) == Some(queue))
+    };
+    snapshot.queues.iter().filter(move |queue| !is_shown(queue))
+}
+
+/// Rows of this part: its rule, the names of the columns, the stages, and what is left over.
+pub(super) fn height(snapshot: &Snapshot) -> u16 {
+    RULE + 1 + (snapshot.stages.len() + orphans(snapshot).count()) as u16
 }
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
@@ -33,22 +48,18 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
         .iter()
         .map(|stage| row(stage, queue_of(snapshot, &stage.name), slowest))
         .collect();
-    let shown = |queue: &&QueueDepth| {
-        let takes = |stage: &StageLoad| queue_of(snapshot, &stage.name) == Some(*queue);
-        snapshot.stages.iter().any(takes)
-    };
-    for queue in snapshot.queues.iter().filter(|queue| !shown(queue)) {
+    for queue in orphans(snapshot) {
         let mut cells = vec![Line::default(); 5];
         cells.push(depth(queue));
         rows.push(Row::new(cells));
     }
     let columns = [
         Constraint::Length(9),
-        Constraint::Length(BAR + 6),
+        Constraint::Length(BUSY_BAR + 6),
         Constraint::Length(8),
         Constraint::Length(9),
         Constraint::Length(7),
-        Constraint::Min(BAR),
+        Constraint::Min(QUEUE_BAR),
     ];
     let header = ["stage", "busy", "waits in", "waits out", "workers", "queue before it"];
     let header = header.into_iter().enumerate().map(|(column, name)| match column {
@@ -56,7 +67,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
         _ => Line::raw(name),
     });
     let table = Table::new(rows, columns)
-        .column_spacing(2)
+        .column_spacing(1)
         .header(Row::new(header).style(dim()))
         .block(ruled("stages, over the last 10 s"));
     frame.render_widget(table, area);
@@ -69,7 +80,7 @@ fn row(stage: &StageLoad, queue: Option<&QueueDepth>, slowest: Option<&str>) -> 
     } else {
         (Color::Green, Style::new())
     };
-    let mut busy: Vec<Span<'_>> = bar(stage.busy, BAR, colour).into();
+    let mut busy: Vec<Span<'_>> = bar(stage.busy, BUSY_BAR, colour).into();
     busy.push(Span::raw(format!(" {}", percent(stage.busy))));
     let right = |text: String| Line::raw(text).right_aligned();
     let cells = vec![
@@ -90,7 +101,7 @@ fn percent(share: f64) -> String {
 /// A queue as a gauge, its depth, and its name.
 fn depth(queue: &QueueDepth) -> Line<'static> {
     let share = queue.len as f64 / queue.capacity.max(1) as f64;
-    let mut spans: Vec<Span<'_>> = bar(share, BAR, Color::Blue).into();
+    let mut spans: Vec<Span<'_>> = bar(share, QUEUE_BAR, Color::Cyan).into();
     spans.push(Span::raw(format!(" {}/{} {}", queue.len, queue.capacity, queue.name)));
     Line::from(spans).style(Style::new().remove_modifier(Modifier::BOLD))
 }
