@@ -126,7 +126,7 @@ fn tui_shows_the_run_and_leaves_the_summary_on_the_ordinary_screen() {
 fn tui_of_a_run_that_fails_leaves_the_cause_on_the_ordinary_screen() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("odd.fa");
-    let open = open_sequence(200_000, 3);
+    let open = open_sequence(2_000, 3);
     std::fs::write(&input, format!("@a\n{open}\n+\n{open}\n@b\nACGT\n+\nIII\n")).unwrap();
     let (input, output) = (input.to_str().unwrap(), folder.path().join("out"));
     let (code, text) =

@@ -56,7 +56,7 @@ fn screen_of_80_by_24_has_every_part() {
     assert!(row_with(&rows, "tokenize").contains("██████ 4/4 unique sequences"));
     assert!(row_with(&rows, "write").contains("0/3 results"));
     assert!(row_with(&rows, "bottleneck (none): The device is the limit").len() > 40);
-    assert!(rows.iter().any(|row| row.contains("tokens/s, last 12 s, up to 24,550")));
+    assert!(rows.iter().any(|row| row.contains("tokens/s, last 12 s, up to 24,500")));
     assert!(rows.iter().any(|row| row.ends_with("CPU    █████████▌  95 % of all cores")));
     assert!(rows.iter().any(|row| row.contains("0.06 GiB resident")));
     assert!(row_with(&rows, "   1.000s  WARN odd").len() > 10);
