@@ -71,3 +71,63 @@ impl Write for FrameWriter {
         if *is_open() { io::stderr().write_all(&frame) } else { Ok(()) }
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs::{File, OpenOptions};
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+    use std::thread;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{LocalModes, tcgetattr};
+
+    use super::*;
+
+    /// Set for the process that panics.
+    const PANICS: &str = "VIRNUCPRO_TEST_PANICS_ON_A_TERMINAL";
+
+    #[test]
+    fn panic_on_any_thread_gives_the_terminal_back_before_its_message() {
+        if std::env::var_os(PANICS).is_some() {
+            take().unwrap();
+            let worker = thread::spawn(|| panic!("a worker broke"));
+            assert!(worker.join().is_err() && !is_taken());
+            FrameWriter(b"a late frame".to_vec()).flush().unwrap();
+            return;
+        }
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&controller).unwrap();
+        unlockpt(&controller).unwrap();
+        let name = ptsname(&controller, Vec::new()).unwrap();
+        let terminal =
+            OpenOptions::new().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        let end = || Stdio::from(terminal.try_clone().unwrap());
+        let name = "terminal::restore::tests::\
+                    panic_on_any_thread_gives_the_terminal_back_before_its_message";
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([name, "--exact", "--nocapture"])
+            .env(PANICS, "1")
+            // Nobody reads before the end: what is written must fit the terminal.
+            .env("RUST_BACKTRACE", "0")
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .unwrap();
+        assert!(child.wait().unwrap().success());
+        let modes = tcgetattr(&terminal).unwrap().local_modes;
+        assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO), "raw mode is off");
+        // Reading ends when the last other end of the terminal is closed.
+        drop(terminal);
+        let (mut controller, mut bytes, mut block) =
+            (File::from(controller), Vec::new(), [0; 4096]);
+        while let Ok(count @ 1..) = controller.read(&mut block) {
+            bytes.extend_from_slice(&block[..count]);
+        }
+        let text = String::from_utf8(bytes).unwrap();
+        let (screen, after) = text.split_once("\u{1b}[?1049l").expect("the screen is left");
+        assert!(screen.contains("\u{1b}[?1049h") && !screen.contains("a worker broke"));
+        assert!(after.contains("a worker broke") && !after.contains("a late frame"), "{after:?}");
+    }
+}
