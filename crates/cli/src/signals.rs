@@ -7,10 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
-use virnucpro_pipeline::CancelToken;
+use virnucpro_pipeline::{CancelToken, discard_unfinished_files};
 
 /// How long a run may take to stop in good order. It looks at the token between batches; only a
-/// read from an idle pipe or a huge batch lasts longer.
+/// huge batch, or a named pipe that nobody opens for writing, lasts longer.
 const PATIENCE: Duration = Duration::from_millis(800);
 
 /// How often the watching thread looks.
@@ -38,7 +38,7 @@ impl Signals {
                     thread::sleep(INTERVAL);
                 }
                 crate::terminal::restore();
-                // Unfinished files keep their `.partial` names.
+                discard_unfinished_files();
                 std::process::exit(128 + signal);
             }
         })?;

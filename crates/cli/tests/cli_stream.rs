@@ -1,9 +1,16 @@
 //! The stream behind `predict` and `embed`: dedup, metrics, timeline.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod common;
+
 use std::fs;
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use common::open_sequence;
 
 fn example() -> String {
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/contigs.fasta").to_owned()
@@ -74,7 +81,49 @@ fn predict_metrics_and_trace_are_complete_and_agree_with_the_summary() {
     let trace: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(trace).unwrap()).unwrap();
     let text = trace.to_string();
-    for stage in ["dedup", "tokenize", "pack", "transfer", "compute", "retrieve", "write"] {
+    for stage in [
+        "read",
+        "parse",
+        "translate",
+        "dedup",
+        "tokenize",
+        "pack",
+        "transfer",
+        "compute",
+        "retrieve",
+        "write",
+    ] {
         assert!(text.contains(&format!("\"{stage}\"")), "no track of {stage}");
     }
+}
+
+/// The stage that the summary names, for an input that `feed` writes.
+fn slowest_stage(feed: impl FnOnce(&mut dyn Write)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_virnucpro"))
+        .args(["predict", "-", "-q", "-o", output.to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    feed(&mut pipe);
+    drop(pipe);
+    assert!(child.wait().unwrap().success());
+    let text = fs::read_to_string(output.join("summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
+    summary["performance"]["bottleneck"]["slowest_stage"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn predict_names_the_stage_that_holds_the_run_up() {
+    let trickle = |pipe: &mut dyn Write| {
+        for number in 0..40 {
+            writeln!(pipe, ">contig_{number}\n{}", "TTAATTAATTAA".repeat(100)).unwrap();
+            thread::sleep(Duration::from_millis(50));
+        }
+    };
+    assert_eq!(slowest_stage(trickle), "read");
+    let open = open_sequence(40_000, 5);
+    assert_eq!(slowest_stage(|pipe| write!(pipe, ">open\n{open}\n").unwrap()), "compute");
 }

@@ -8,10 +8,31 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, BufWriter, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// Large enough that a table row or an embedding rarely means a system call.
 const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Partial names of this process that nobody has begun to commit.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn forget(partial: &Path) {
+    unfinished().retain(|name| name != partial);
+}
+
+/// Removes every file that was begun and is not being committed; for a process that is about to
+/// exit while others still write. What they write afterwards is lost with the file.
+pub fn discard_unfinished_files() {
+    for partial in unfinished().drain(..) {
+        // The process ends either way; the next run replaces a leftover.
+        let _ = fs::remove_file(partial);
+    }
+}
 
 /// A buffered file that is written under `<name>.partial` beside its target.
 ///
@@ -40,6 +61,7 @@ impl AtomicFile {
         name.push(".partial");
         let partial = target.with_file_name(name);
         let file = open_locked(&partial, &target)?;
+        unfinished().push(partial.clone());
         let writer = Some(BufWriter::with_capacity(BUFFER_BYTES, file));
         Ok(Self { target, partial, writer })
     }
@@ -62,6 +84,7 @@ impl AtomicFile {
 
     /// Writes the buffer out and waits until the bytes are on disk.
     pub(crate) fn sync(&mut self) -> Result<()> {
+        forget(&self.partial);
         let path = &self.target;
         let Some(writer) = self.writer.as_mut() else {
             return Ok(());
@@ -115,21 +138,13 @@ impl Seek for AtomicFile {
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(writer) = self.writer.take() {
+            forget(&self.partial);
             // Nobody can act on a failure here, and the next run replaces the leftover.
             let _ = fs::remove_file(&self.partial);
             // Taken apart so that dropping it does not write the buffer out.
             drop(writer.into_parts());
         }
     }
-}
-
-/// Makes the folder for a run's outputs, with its parents; an existing folder is fine.
-///
-/// # Errors
-/// [`Error::Create`] where a file is in the way or the place cannot be written.
-pub fn create_output_dir(path: impl AsRef<Path>) -> Result<()> {
-    let path = path.as_ref();
-    fs::create_dir_all(path).map_err(|source| Error::Create { path: path.to_owned(), source })
 }
 
 /// The folder that holds `path`.

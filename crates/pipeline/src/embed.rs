@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use virnucpro_models::{EncoderConfig, EncoderSource, Pooling};
 use virnucpro_output::{EmbeddingLayout, EmbeddingSpec, EmbeddingWriter};
 use virnucpro_runner::monitor::{Monitor, RunSummary};
-use virnucpro_seq::{Input, Record, SeqError};
+use virnucpro_seq::{Input, Record, SeqActivity, SeqError, SeqStage, Supervision};
 
 use crate::inputs::{CountedRecords, TotalEstimate, warnings};
 use crate::loader::{Finished, Stretch};
 use crate::stream::{self, DEFAULT_TOKEN_BUDGET, Engine, StreamConfig};
+use crate::watch::supervise;
 use crate::{CancelToken, Device, PipelineError, Progress, ProgressSink};
 
 /// Sequences embedded together; bounds the memory of short ones.
@@ -106,7 +107,8 @@ pub fn embed(
     cancel: &CancelToken,
     progress: &mut ProgressSink<'_>,
 ) -> Result<EmbedReport, PipelineError> {
-    let (records, drawn) = CountedRecords::open(&config.inputs)?;
+    let supervision = supervise(monitor, None);
+    let (records, drawn) = CountedRecords::open(&config.inputs, &supervision)?;
     let total = TotalEstimate::new(&config.inputs, drawn);
     let source = EncoderSource::open(&config.model)?;
     let alphabet = check_alphabet(config, &source)?;
@@ -114,6 +116,7 @@ pub fn embed(
     let mut engine = Engine::new(device.backend());
     engine.load("embed", &source, token_budget, config.layer, config.pooling)?;
     let hidden_size = engine.hidden_size(0);
+    monitor.note("settings", settings(config, token_budget));
     let layout = match config.pooling {
         Pooling::None => EmbeddingLayout::PerToken,
         Pooling::Mean | Pooling::Bos => EmbeddingLayout::Pooled,
@@ -158,8 +161,10 @@ pub fn embed(
         dedup: config.dedup,
         monitor: monitor.clone(),
         cancel: cancel.clone(),
+        supervision: supervision.clone(),
     };
-    let windows = stream::run(RecordWindows(records), engine, stream_config, take, report)?;
+    let windows = RecordWindows { records, supervision };
+    let windows = stream::run(windows, engine, stream_config, take, report)?;
     let letters = state.into_inner().0;
     let performance = monitor.finish()?;
     let mut report = EmbedReport {
@@ -173,7 +178,7 @@ pub fn embed(
         files: Vec::new(),
         warnings: Vec::new(),
     };
-    let stats = windows.as_ref().map_or(&[][..], |windows| windows.0.stats());
+    let stats = windows.as_ref().map_or(&[][..], |windows| windows.records.stats());
     report.warnings = stats.iter().flat_map(warnings).collect();
     report.warnings.extend(letters.warnings(alphabet, unknown_tokens, config.pooling));
     let outputs = writer.into_outputs()?;
@@ -195,18 +200,38 @@ fn check_alphabet(config: &EmbedConfig, source: &EncoderSource) -> Result<Alphab
     }
 }
 
-fn metadata(config: &EmbedConfig, source: &EncoderSource) -> Vec<(String, String)> {
-    let layer = config.layer.unwrap_or_else(|| source.config().num_hidden_layers());
-    let pooling = match config.pooling {
+/// The settings of a run, by name, for the log of the monitor.
+fn settings(config: &EmbedConfig, token_budget: NonZeroUsize) -> serde_json::Value {
+    let inputs: Vec<_> =
+        config.inputs.iter().map(|input| input.path().display().to_string()).collect();
+    serde_json::json!({
+        "command": "embed",
+        "inputs": inputs,
+        "output": config.output.display().to_string(),
+        "model": config.model.display().to_string(),
+        "layer": config.layer,
+        "pooling": pooling_name(config.pooling),
+        "threads": config.threads.get(),
+        "token_budget": token_budget.get(),
+        "dedup": config.dedup,
+    })
+}
+
+fn pooling_name(pooling: Pooling) -> &'static str {
+    match pooling {
         Pooling::Mean => "mean",
         Pooling::Bos => "bos",
         Pooling::None => "none",
-    };
+    }
+}
+
+fn metadata(config: &EmbedConfig, source: &EncoderSource) -> Vec<(String, String)> {
+    let layer = config.layer.unwrap_or_else(|| source.config().num_hidden_layers());
     let mut metadata = vec![
         ("tool".to_owned(), format!("virnucpro {}", env!("CARGO_PKG_VERSION"))),
         ("architecture".to_owned(), source.config().architecture().to_owned()),
         ("layer".to_owned(), layer.to_string()),
-        ("pooling".to_owned(), pooling.to_owned()),
+        ("pooling".to_owned(), pooling_name(config.pooling).to_owned()),
     ];
     for (index, file) in source.checkpoint().sha256().into_iter().enumerate() {
         metadata.push((format!("model_sha256_{index}"), file.sha256));
@@ -236,15 +261,25 @@ impl Stretch for RecordWindow {
 }
 
 /// The windows of an input; letters become upper case.
-struct RecordWindows(CountedRecords);
+struct RecordWindows {
+    records: CountedRecords,
+    supervision: Supervision,
+}
 
 impl Iterator for RecordWindows {
     type Item = Result<RecordWindow, SeqError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let supervision = self.supervision.clone();
+        supervision.during(SeqStage::Parse, SeqActivity::Busy, || self.fill())
+    }
+}
+
+impl RecordWindows {
+    fn fill(&mut self) -> Option<Result<RecordWindow, SeqError>> {
         let (mut window, mut letters) = (Vec::new(), 0);
         while window.len() < WINDOW_SEQUENCES && letters < WINDOW_LETTERS {
-            match self.0.next() {
+            match self.records.next() {
                 Some(Ok(mut record)) => {
                     letters += record.seq.len();
                     record.seq.make_ascii_uppercase();

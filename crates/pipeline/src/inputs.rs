@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use virnucpro_output::InputSummary;
-use virnucpro_seq::{Input, InputStats, MultiReader, Record, SeqError};
+use virnucpro_seq::{Input, InputStats, MultiReader, Record, SeqError, Supervision};
 
 /// Bytes and letters drawn so far; read by the thread that reports progress.
 #[derive(Debug, Default)]
@@ -21,9 +21,12 @@ pub(crate) struct CountedRecords {
 
 impl CountedRecords {
     /// Checks all inputs and prepares to read them.
-    pub(crate) fn open(inputs: &[Input]) -> Result<(Self, Arc<Drawn>), SeqError> {
+    pub(crate) fn open(
+        inputs: &[Input],
+        supervision: &Supervision,
+    ) -> Result<(Self, Arc<Drawn>), SeqError> {
         let drawn = Arc::new(Drawn::default());
-        let reader = MultiReader::open(inputs.to_vec())?;
+        let reader = MultiReader::open(inputs.to_vec())?.supervised(supervision);
         Ok((Self { reader, drawn: Arc::clone(&drawn) }, drawn))
     }
 

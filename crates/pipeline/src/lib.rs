@@ -16,6 +16,7 @@ mod predict;
 mod progress;
 mod stream;
 mod translate;
+mod watch;
 
 pub use classify::{ClassifyConfig, ClassifyReport, classify, classify_to_file};
 pub use consensus::{ConsensusReport, consensus};
@@ -29,7 +30,7 @@ pub use translate::{TranslateConfig, TranslateReport, translate};
 pub use virnucpro_models::{
     Bundle, Converted, Pooling, bundle, bundle::BundleRecipe, bundle::ClassifierFile, convert,
 };
-pub use virnucpro_output::{Summary, VERDICT_RULE};
+pub use virnucpro_output::{Summary, VERDICT_RULE, discard_unfinished_files};
 pub use virnucpro_runner::CancelToken;
 pub use virnucpro_runner::monitor::{self, Monitor, MonitorConfig};
 pub use virnucpro_seq::Input;

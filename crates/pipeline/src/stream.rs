@@ -12,7 +12,7 @@ use virnucpro_runner::{
     AsyncInferenceRunner, CancelToken, EncoderTask, Encoders, HostDevice, InferenceResults,
     RunnerConfig,
 };
-use virnucpro_seq::SeqError;
+use virnucpro_seq::{SeqError, Supervision};
 
 use crate::PipelineError;
 use crate::loader::{Finished, Ledger, Loader, LoaderConfig, LoaderTask, NextWindow, Stretch};
@@ -80,6 +80,8 @@ pub(crate) struct StreamConfig {
     pub(crate) dedup: bool,
     pub(crate) monitor: Monitor,
     pub(crate) cancel: CancelToken,
+    /// The threads that fill the source.
+    pub(crate) supervision: Supervision,
 }
 
 /// Embeds every stretch of `source` and hands it to `take`, in order; gives the source back.
@@ -97,7 +99,7 @@ where
     S: Stretch,
 {
     let Engine { backend, encoders, tasks } = engine;
-    let StreamConfig { threads, dedup, monitor, cancel } = config;
+    let StreamConfig { threads, dedup, monitor, cancel, supervision } = config;
     let ledger = Arc::new(Ledger::new(tasks.len(), dedup));
     let runner_config =
         RunnerConfig { monitor: monitor.clone(), cancel: cancel.clone(), ..Default::default() };
@@ -108,6 +110,7 @@ where
     let (loader, batches) = Loader::start(source, tasks, &ledger, loader_config)?;
     let results = runner.run(batches).inspect_err(|_| {
         ledger.close();
+        supervision.stop();
         loader.stop();
     })?;
     let outcome = thread::scope(|scope| {
@@ -116,6 +119,7 @@ where
         let outcome =
             collecting.is_ok().then(|| take_all(&ledger, &cancel, &mut take, &mut report));
         ledger.close();
+        supervision.stop();
         loader.stop();
         // The scope joins it; a panic of its own goes on from there.
         collecting?;

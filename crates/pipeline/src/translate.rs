@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use virnucpro_output::{AtomicFile, OutputSet, create_output_dir};
+use virnucpro_output::{AtomicFile, OutputDir, OutputSet};
 use virnucpro_seq::write::{write_chunked, write_identified_nucleotide, write_identified_protein};
-use virnucpro_seq::{Input, LetterCounts, translate_records};
+use virnucpro_seq::{Input, LetterCounts, Supervision, translate_records};
 
 use crate::inputs::{CountedRecords, TotalEstimate, warnings};
 use crate::{CancelToken, PipelineError, Progress, ProgressSink};
@@ -60,9 +60,11 @@ pub fn translate(
     cancel: &CancelToken,
     progress: &mut ProgressSink<'_>,
 ) -> Result<TranslateReport, PipelineError> {
-    let (records, drawn) = CountedRecords::open(&config.inputs)?;
+    let token = cancel.clone();
+    let supervision = Supervision::until(move || token.is_cancelled());
+    let (records, drawn) = CountedRecords::open(&config.inputs, &supervision)?;
     let total = TotalEstimate::new(&config.inputs, drawn);
-    create_output_dir(&config.output_dir)?;
+    let output_dir = OutputDir::create(&config.output_dir)?;
     let [mut chunked, mut nucleotide, mut protein] = FILES
         .map(|name| create(&config.output_dir, name))
         .into_iter()
@@ -73,10 +75,11 @@ pub fn translate(
     let mut letters = LetterCounts::default();
     let mut units = translate_records(records, config.chunk_length, config.threads)?;
     for unit in &mut units {
-        let unit = unit?;
+        // A read that was stopped is an error too, but not the cause.
         if cancel.is_cancelled() {
             return Err(PipelineError::Cancelled);
         }
+        let unit = unit?;
         write_chunked(&mut chunked, &unit)?;
         write_identified_nucleotide(&mut nucleotide, &unit)?;
         write_identified_protein(&mut protein, &unit)?;
@@ -103,6 +106,7 @@ pub fn translate(
         outputs.push(file);
     }
     report.files = outputs.paths();
+    output_dir.keep();
     outputs.commit()?;
     Ok(report)
 }

@@ -33,6 +33,7 @@ pub mod io;
 pub mod letters;
 mod parallel;
 pub mod record;
+mod supervision;
 mod threads;
 mod training;
 pub mod write;
@@ -43,6 +44,10 @@ pub use error::SeqError;
 pub use frame::{Frame, ReadableFrame, frame_id, readable_frames};
 pub use io::{Compression, Input};
 pub use letters::LetterCounts;
-pub use parallel::{TranslatedChunk, TranslatedUnit, TranslatedUnits, translate_records};
+pub use parallel::{
+    TranslatedChunk, TranslatedUnit, TranslatedUnits, translate_records,
+    translate_records_supervised,
+};
 pub use record::{InputStats, MultiReader, Record, RecordReader, SequenceFormat};
+pub use supervision::{SeqActivity, SeqStage, Supervision, Watch};
 pub use training::training_frames;

@@ -1,7 +1,7 @@
 use crate::names_in;
 use proptest::prelude::*;
 use std::{fs, io::Write, path::Path};
-use virnucpro_output::{AtomicFile, Error, OutputSet, create_output_dir};
+use virnucpro_output::{AtomicFile, Error, OutputDir, OutputSet};
 
 fn staged(path: &Path, content: &[u8]) -> AtomicFile {
     let mut file = AtomicFile::create(path).unwrap();
@@ -67,9 +67,9 @@ fn atomic_file_unusable_targets_are_named() {
     let error = AtomicFile::create(file.join("table.txt")).unwrap_err().to_string();
     assert!(error.contains("table.txt: "), "{error}");
     assert!(!error.contains('\n'));
-    assert!(create_output_dir(&file).unwrap_err().to_string().contains("cannot create"));
-    create_output_dir(folder.path().join("a/b")).unwrap();
-    create_output_dir(folder.path().join("a/b")).unwrap();
+    assert!(OutputDir::create(&file).unwrap_err().to_string().contains("cannot create"));
+    OutputDir::create(folder.path().join("a/b")).unwrap().keep();
+    OutputDir::create(folder.path().join("a/b")).unwrap().keep();
     assert!(AtomicFile::create("..").is_err());
     assert!(AtomicFile::create("").is_err());
 }

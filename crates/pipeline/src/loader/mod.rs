@@ -7,6 +7,8 @@ mod dedup;
 mod ledger;
 mod pack;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod tokenize;
 
 use std::num::NonZeroUsize;

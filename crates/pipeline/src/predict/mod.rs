@@ -15,13 +15,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use virnucpro_models::{Bundle, Pooling};
-use virnucpro_output::{Counts, DuplicateIds, Summary, create_output_dir};
+use virnucpro_output::{Counts, DuplicateIds, OutputDir, Summary};
 use virnucpro_runner::monitor::{Monitor, RunSummary};
-use virnucpro_seq::{Input, translate_records};
+use virnucpro_seq::{Input, translate_records_supervised};
 
 use crate::inputs::{CountedRecords, TotalEstimate};
 use crate::loader::Finished;
 use crate::stream::{self, DEFAULT_TOKEN_BUDGET, Engine, StreamConfig};
+use crate::watch::supervise;
 use crate::{CancelToken, Device, PipelineError, Progress, ProgressSink};
 use scorer::Scorer;
 use window::{NUCLEOTIDE, PROTEIN, Window, Windows};
@@ -101,7 +102,8 @@ pub fn predict(
     progress: &mut ProgressSink<'_>,
 ) -> Result<PredictReport, PipelineError> {
     let started = Instant::now();
-    let (records, drawn) = CountedRecords::open(&config.inputs)?;
+    let supervision = supervise(monitor, Some(config.threads.get()));
+    let (records, drawn) = CountedRecords::open(&config.inputs, &supervision)?;
     let total = TotalEstimate::new(&config.inputs, drawn);
     let bundle = config.model.open()?;
     let token_budget = config.token_budget.unwrap_or(DEFAULT_TOKEN_BUDGET);
@@ -116,11 +118,13 @@ pub fn predict(
     }
     let scorer = Scorer { backend: Arc::clone(backend), classifier };
     let load_model = started.elapsed();
-    create_output_dir(&config.output_dir)?;
+    monitor.note("settings", summary::settings(config, token_budget).into());
+    let output_dir = OutputDir::create(&config.output_dir)?;
     let mut outputs = Outputs::create(&config.output_dir)?;
     let mut ids = DuplicateIds::new(config.output_dir.join("summary.json"));
 
-    let units = translate_records(records, config.chunk_length, config.threads)?;
+    let (length, threads) = (config.chunk_length, config.threads);
+    let units = translate_records_supervised(records, length, threads, &supervision)?;
     let windows = Windows { units, min_length_nt: config.min_length_nt };
     let state = RefCell::new((Counts::default(), Progress::default()));
     let write = stream::write_meter(monitor);
@@ -151,6 +155,7 @@ pub fn predict(
         dedup: config.dedup,
         monitor: monitor.clone(),
         cancel: cancel.clone(),
+        supervision,
     };
     let windows = stream::run(windows, engine, stream_config, take, report)?;
     let records = windows.and_then(|windows| windows.units.into_records());
@@ -170,6 +175,10 @@ pub fn predict(
         performance,
     }
     .summary(counts)?;
+    if cancel.is_cancelled() {
+        return Err(PipelineError::Cancelled);
+    }
+    output_dir.keep();
     let files = outputs.commit(&summary)?;
     Ok(PredictReport { summary, performance: performance.clone(), files })
 }

@@ -38,6 +38,31 @@ pub(super) fn total_letters(counts: &Counts) -> u64 {
     letters.acgt + letters.n + letters.iupac + letters.other
 }
 
+/// The settings of a run, by name.
+pub(super) fn settings(
+    config: &PredictConfig,
+    token_budget: NonZeroUsize,
+) -> serde_json::Map<String, serde_json::Value> {
+    let model = match &config.model {
+        ModelChoice::Mini => "mini".to_owned(),
+        ModelChoice::Path(path) => path.display().to_string(),
+    };
+    let inputs: Vec<String> =
+        config.inputs.iter().map(|input| input.path().display().to_string()).collect();
+    let settings = json!({
+        "command": "predict",
+        "inputs": inputs,
+        "output_dir": config.output_dir.display().to_string(),
+        "model": model,
+        "chunk_length_nt": config.chunk_length.get(),
+        "min_length_nt": config.min_length_nt,
+        "threads": config.threads.get(),
+        "token_budget": token_budget.get(),
+        "dedup": config.dedup,
+    });
+    settings.as_object().cloned().unwrap_or_default()
+}
+
 impl Facts<'_> {
     pub(super) fn summary(&self, mut counts: Counts) -> Result<Summary, PipelineError> {
         let task = |name: &str| {
@@ -52,7 +77,7 @@ impl Facts<'_> {
         Ok(Summary {
             schema_version: SCHEMA_VERSION,
             tool: Tool { name: "virnucpro".into(), version: env!("CARGO_PKG_VERSION").into() },
-            settings: self.settings(),
+            settings: settings(self.config, self.token_budget),
             model,
             precision: self.device.precision().into(),
             device: self.device.name(),
@@ -82,28 +107,6 @@ impl Facts<'_> {
             Ok(serde_json::Value::Object(map)) => map,
             _ => serde_json::Map::new(),
         }
-    }
-
-    fn settings(&self) -> serde_json::Map<String, serde_json::Value> {
-        let config = self.config;
-        let model = match &config.model {
-            ModelChoice::Mini => "mini".to_owned(),
-            ModelChoice::Path(path) => path.display().to_string(),
-        };
-        let inputs: Vec<String> =
-            config.inputs.iter().map(|input| input.path().display().to_string()).collect();
-        let settings = json!({
-            "command": "predict",
-            "inputs": inputs,
-            "output_dir": config.output_dir.display().to_string(),
-            "model": model,
-            "chunk_length_nt": config.chunk_length.get(),
-            "min_length_nt": config.min_length_nt,
-            "threads": config.threads.get(),
-            "token_budget": self.token_budget.get(),
-            "dedup": config.dedup,
-        });
-        settings.as_object().cloned().unwrap_or_default()
     }
 
     fn model(&self) -> Result<ModelSummary, PipelineError> {

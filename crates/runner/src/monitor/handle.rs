@@ -107,7 +107,7 @@ impl Monitor {
         let started = clock.now();
         let header = RunLine {
             schema_version: SCHEMA_VERSION,
-            tool: env!("CARGO_PKG_NAME").to_owned(),
+            tool: "virnucpro".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: rfc3339(SystemTime::now()),
             sample_interval_ms: milliseconds(sample_interval(config)),

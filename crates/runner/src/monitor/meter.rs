@@ -88,6 +88,24 @@ impl Gauges {
         gauge.done += end.saturating_sub(start);
     }
 
+    /// A worker lets the `activity` that it is at stand still; `false` when nobody is at it.
+    pub(crate) fn suspend(&mut self, activity: Activity, at: Duration) -> bool {
+        let gauge = self.gauge(activity);
+        let is_open = gauge.open > 0;
+        if is_open {
+            gauge.open -= 1;
+            gauge.done += at;
+        }
+        is_open
+    }
+
+    /// The worker goes on with the `activity` that it suspended.
+    pub(crate) fn resume(&mut self, activity: Activity, at: Duration) {
+        let gauge = self.gauge(activity);
+        gauge.open += 1;
+        gauge.began += at;
+    }
+
     /// Counts time that was measured elsewhere.
     pub(crate) fn add(&mut self, activity: Activity, elapsed: Duration) {
         self.gauge(activity).done += elapsed;
@@ -120,6 +138,23 @@ mod tests {
         assert_eq!(gauges.totals(7 * SECOND).busy, 8 * SECOND);
         gauges.close(Activity::Busy, 3 * SECOND, 7 * SECOND);
         assert_eq!(gauges.totals(100 * SECOND).busy, 8 * SECOND);
+    }
+
+    #[test]
+    fn gauges_suspended_stand_still_until_resumed() {
+        let mut gauges = Gauges::default();
+        assert!(!gauges.suspend(Activity::Busy, SECOND), "nobody is at work");
+        gauges.open(Activity::Busy, SECOND);
+        assert!(gauges.suspend(Activity::Busy, 3 * SECOND));
+        gauges.open(Activity::WaitIn, 3 * SECOND);
+        let totals = gauges.totals(7 * SECOND);
+        assert_eq!((totals.busy, totals.wait_in), (2 * SECOND, 4 * SECOND));
+        gauges.close(Activity::WaitIn, 3 * SECOND, 7 * SECOND);
+        gauges.resume(Activity::Busy, 7 * SECOND);
+        assert_eq!(gauges.totals(8 * SECOND).busy, 3 * SECOND);
+        gauges.close(Activity::Busy, SECOND, 9 * SECOND);
+        let totals = gauges.totals(100 * SECOND);
+        assert_eq!((totals.busy, totals.wait_in), (4 * SECOND, 4 * SECOND));
     }
 
     #[test]

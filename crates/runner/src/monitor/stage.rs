@@ -136,6 +136,13 @@ impl StageMeter {
         work()
     }
 
+    /// Runs `work`, which blocks on the input of this stage in the middle of [`Self::busy`]: the
+    /// time counts as waiting and not as work.
+    pub fn interrupted<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _pause = Pause::begin(&self.stage);
+        self.wait_in(work)
+    }
+
     /// Runs `work`, which blocks on the output of this stage.
     pub fn wait_out<R>(&self, work: impl FnOnce() -> R) -> R {
         let _call = Call::begin(&self.stage, Activity::WaitOut, None);
@@ -159,6 +166,30 @@ impl StageMeter {
 
     fn add(&self, activity: Activity, elapsed: Duration) {
         lock(&self.stage.gauges).add(activity, elapsed);
+    }
+}
+
+/// Work that stands still until this is dropped.
+struct Pause<'a> {
+    stage: &'a Stage,
+    is_suspended: bool,
+}
+
+impl<'a> Pause<'a> {
+    fn begin(stage: &'a Stage) -> Self {
+        let mut gauges = lock(&stage.gauges);
+        let now = stage.since_start(stage.clock.now());
+        Self { stage, is_suspended: gauges.suspend(Activity::Busy, now) }
+    }
+}
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        if self.is_suspended {
+            let mut gauges = lock(&self.stage.gauges);
+            let now = self.stage.since_start(self.stage.clock.now());
+            gauges.resume(Activity::Busy, now);
+        }
     }
 }
 

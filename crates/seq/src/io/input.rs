@@ -7,7 +7,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::interruptible::Interruptible;
 use crate::error::SeqError;
+use crate::supervision::Supervision;
 
 /// Where sequences come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +47,19 @@ impl Input {
         }
     }
 
-    pub(crate) fn open(&self) -> Result<Box<dyn Read + Send>, SeqError> {
-        match self {
-            Self::Stdin => Ok(Box::new(std::io::stdin())),
-            Self::Path(path) => Ok(Box::new(self.open_file(path)?)),
+    /// Opens the input; `supervision` can end a read that waits for something to come.
+    pub(crate) fn open(&self, supervision: &Supervision) -> Result<Box<dyn Read + Send>, SeqError> {
+        let file = match self {
+            #[cfg(unix)]
+            Self::Stdin => stdin().map_err(|source| self.cannot_open(source))?,
+            #[cfg(not(unix))]
+            Self::Stdin => return Ok(Box::new(std::io::stdin())),
+            Self::Path(path) => self.open_file(path)?,
+        };
+        if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return Ok(Box::new(file));
         }
+        Ok(Box::new(Interruptible { file, supervision: supervision.clone() }))
     }
 
     fn open_file(&self, path: &Path) -> Result<File, SeqError> {
@@ -64,6 +74,14 @@ impl Input {
     fn cannot_open(&self, source: std::io::Error) -> SeqError {
         SeqError::Open { path: self.path().to_owned(), source }
     }
+}
+
+/// Standard input without the buffer of the standard library, whose content no poll would see.
+#[cfg(unix)]
+fn stdin() -> std::io::Result<File> {
+    use std::os::fd::AsFd;
+
+    std::io::stdin().as_fd().try_clone_to_owned().map(File::from)
 }
 
 impl<S: AsRef<OsStr> + ?Sized> From<&S> for Input {

@@ -6,6 +6,7 @@
 
 mod compression;
 mod input;
+mod interruptible;
 mod line_ends;
 mod preamble;
 mod raw;

@@ -16,6 +16,7 @@ use super::compression::{Compression, Decoder};
 use super::line_ends::LineEnds;
 use super::raw::{RawProgress, RawReader};
 use crate::error::SeqError;
+use crate::supervision::{SeqActivity, SeqStage, Supervision};
 use crate::threads::spawn_named;
 
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -82,14 +83,23 @@ impl Source {
     }
 
     /// Sends everything, in order; an error or the digest comes last.
-    fn pump(mut self, blocks: &Sender<Message>, spare: &Receiver<Vec<u8>>) {
+    fn pump(
+        mut self,
+        blocks: &Sender<Message>,
+        spare: &Receiver<Vec<u8>>,
+        supervision: &Supervision,
+    ) {
         let mut line_ends = LineEnds::default();
         loop {
             let mut block = spare.try_recv().unwrap_or_default();
-            let outcome = self.fill(&mut block);
-            let at_end = block.len() < BLOCK_BYTES;
-            line_ends.unify(&mut block);
-            if blocks.send(Message::Text(block)).is_err() {
+            let (outcome, at_end) = supervision.during(SeqStage::Read, SeqActivity::Busy, || {
+                let outcome = self.fill(&mut block);
+                let at_end = block.len() < BLOCK_BYTES;
+                line_ends.unify(&mut block);
+                (outcome, at_end)
+            });
+            let send = || blocks.send(Message::Text(block)).is_err();
+            if supervision.during(SeqStage::Read, SeqActivity::WaitOut, send) {
                 return;
             }
             let last = match outcome {
@@ -117,23 +127,26 @@ pub(crate) struct Blocks {
     spare: Sender<Vec<u8>>,
     thread: Option<JoinHandle<()>>,
     digest: Option<(String, u64)>,
+    supervision: Supervision,
 }
 
 impl Blocks {
     /// Starts reading.
-    pub(crate) fn start(source: Source) -> Result<Self, SeqError> {
+    pub(crate) fn start(source: Source, supervision: &Supervision) -> Result<Self, SeqError> {
         let path = source.path.clone();
         let (block_sender, messages) = bounded(BLOCKS_AHEAD);
         let (spare, spare_receiver) = bounded(BLOCKS_AHEAD);
         let what = path.display().to_string();
+        let watched = supervision.clone();
         let thread = spawn_named("read".into(), move || {
-            let pump = || source.pump(&block_sender, &spare_receiver);
+            let pump = || source.pump(&block_sender, &spare_receiver, &watched);
             if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(pump)) {
                 let failure = SeqError::panicked(what, payload.as_ref());
                 let _ = block_sender.send(Message::Failed(failure));
             }
         })?;
-        Ok(Self { path, messages: Some(messages), spare, thread: Some(thread), digest: None })
+        let (messages, thread, supervision) = (Some(messages), Some(thread), supervision.clone());
+        Ok(Self { path, messages, spare, thread, digest: None, supervision })
     }
 
     pub(crate) fn path(&self) -> &PathBuf {
@@ -145,7 +158,11 @@ impl Blocks {
         let Some(messages) = &self.messages else {
             return Ok(false);
         };
-        match messages.recv() {
+        let message = messages.try_recv().or_else(|_| {
+            let wait = || messages.recv();
+            self.supervision.during(SeqStage::Parse, SeqActivity::Interrupted, wait)
+        });
+        match message {
             Ok(Message::Text(text)) => {
                 // A full queue of spare blocks only means one more allocation later.
                 let _ = self.spare.try_send(mem::replace(block, text));

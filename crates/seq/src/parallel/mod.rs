@@ -11,6 +11,7 @@ use std::num::NonZeroUsize;
 
 use crate::error::SeqError;
 use crate::record::Record;
+use crate::supervision::Supervision;
 use ordered::Ordered;
 use plan::Plan;
 pub use unit::{TranslatedChunk, TranslatedUnit};
@@ -32,8 +33,25 @@ pub fn translate_records<R>(
 where
     R: Iterator<Item = Result<Record, SeqError>> + Send + 'static,
 {
+    translate_records_supervised(records, chunk_length_nt, threads, &Supervision::default())
+}
+
+/// [`translate_records`] on threads that `supervision` watches.
+///
+/// # Errors
+/// As [`translate_records`].
+pub fn translate_records_supervised<R>(
+    records: R,
+    chunk_length_nt: NonZeroUsize,
+    threads: NonZeroUsize,
+    supervision: &Supervision,
+) -> Result<TranslatedUnits<R>, SeqError>
+where
+    R: Iterator<Item = Result<Record, SeqError>> + Send + 'static,
+{
     let plan = Plan::new(records, chunk_length_nt);
-    Ok(TranslatedUnits { units: Ordered::start(plan, unit::translate_part, threads)? })
+    let units = Ordered::start(plan, unit::translate_part, threads, supervision)?;
+    Ok(TranslatedUnits { units })
 }
 
 /// Iterator of [`translate_records`].

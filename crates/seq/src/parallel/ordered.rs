@@ -1,6 +1,6 @@
 //! A parallel map that keeps order, with bounded memory and a defined end.
 //!
-//! Owns threads and channels and knows nothing of sequences. Entry type: [`Ordered`].
+//! Owns threads and channels and knows nothing of sequences but the names of its two stages. Entry type: [`Ordered`].
 //!
 //! The source thread puts a ticket for every batch into one bounded queue and the batch itself
 //! into another. Workers answer on the ticket; the consumer takes tickets in order. There is no
@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::SeqError;
+use crate::supervision::{SeqActivity, SeqStage, Supervision};
 use crate::threads::spawn_named;
 
 /// Batches in flight per worker: one in work, the others so that nobody waits.
@@ -45,6 +46,7 @@ impl<S, U> Ordered<S, U> {
         source: S,
         work: impl Fn(&T) -> U + Clone + Send + 'static,
         threads: NonZeroUsize,
+        supervision: &Supervision,
     ) -> Result<Self, SeqError>
     where
         S: Iterator<Item = Result<Vec<T>, SeqError>> + Send + 'static,
@@ -62,13 +64,16 @@ impl<S, U> Ordered<S, U> {
         };
         // The source comes first: it takes the job queue's only sender along, so that leaving
         // early because a worker could not be started still ends those that were.
-        let source =
-            spawn_named("records".into(), move || run_source(source, &ticket_sender, &job_sender));
+        let watched = supervision.clone();
+        let source = spawn_named("records".into(), move || {
+            run_source(source, &ticket_sender, &job_sender, &watched)
+        });
         ordered.source = Some(source?);
         for number in 0..threads.get() {
-            let (jobs, work) = (jobs.clone(), work.clone());
-            let worker =
-                spawn_named(format!("translate {number}"), move || run_worker(&jobs, &work))?;
+            let (jobs, work, watched) = (jobs.clone(), work.clone(), supervision.clone());
+            let worker = spawn_named(format!("translate {number}"), move || {
+                run_worker(&jobs, &work, &watched);
+            })?;
             ordered.workers.push(worker);
         }
         Ok(ordered)
@@ -139,12 +144,14 @@ fn run_source<S, T, U>(
     mut source: S,
     tickets: &Sender<Ticket<U>>,
     jobs: &Sender<Job<T, U>>,
+    supervision: &Supervision,
 ) -> Option<S>
 where
     S: Iterator<Item = Result<Vec<T>, SeqError>>,
 {
     loop {
-        let drawn = match panic::catch_unwind(AssertUnwindSafe(|| source.next())) {
+        let draw = || supervision.during(SeqStage::Parse, SeqActivity::Busy, || source.next());
+        let drawn = match panic::catch_unwind(AssertUnwindSafe(draw)) {
             Ok(drawn) => drawn,
             Err(payload) => {
                 let failure = SeqError::panicked("reading records".into(), payload.as_ref());
@@ -162,25 +169,34 @@ where
         };
         let (answer, ticket) = bounded(1);
         // Either fails only when the consumer or all workers are gone.
-        if tickets.send(Ok(ticket)).is_err() || jobs.send(Job { batch, answer }).is_err() {
+        let send =
+            || tickets.send(Ok(ticket)).is_err() || jobs.send(Job { batch, answer }).is_err();
+        if supervision.during(SeqStage::Parse, SeqActivity::WaitOut, send) {
             return Some(source);
         }
     }
 }
 
-fn run_worker<T: Display, U>(jobs: &Receiver<Job<T, U>>, work: &impl Fn(&T) -> U) {
-    for Job { batch, answer } in jobs {
+fn run_worker<T: Display, U>(
+    jobs: &Receiver<Job<T, U>>,
+    work: &impl Fn(&T) -> U,
+    supervision: &Supervision,
+) {
+    let next = || supervision.during(SeqStage::Translate, SeqActivity::WaitIn, || jobs.recv());
+    while let Ok(Job { batch, answer }) = next() {
         let mut results = Results::with_capacity(batch.len());
-        for item in &batch {
-            match panic::catch_unwind(AssertUnwindSafe(|| work(item))) {
-                Ok(result) => results.push_back(Ok(result)),
-                Err(payload) => {
-                    let failure = SeqError::panicked(item.to_string(), payload.as_ref());
-                    results.push_back(Err(failure));
-                    break;
+        supervision.during(SeqStage::Translate, SeqActivity::Busy, || {
+            for item in &batch {
+                match panic::catch_unwind(AssertUnwindSafe(|| work(item))) {
+                    Ok(result) => results.push_back(Ok(result)),
+                    Err(payload) => {
+                        let failure = SeqError::panicked(item.to_string(), payload.as_ref());
+                        results.push_back(Err(failure));
+                        break;
+                    }
                 }
             }
-        }
+        });
         // The consumer may have left.
         let _ = answer.send(results);
     }
@@ -203,7 +219,7 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_micros((number * 7919) % 300));
             *number
         };
-        let ordered = Ordered::start(batches, work, threads(4)).unwrap();
+        let ordered = Ordered::start(batches, work, threads(4), &Supervision::default()).unwrap();
         let results: Vec<_> = ordered.map(Result::unwrap).collect();
         assert_eq!(results, (0..400).collect::<Vec<_>>());
     }
@@ -217,7 +233,8 @@ mod tests {
             Arc::strong_count(&held)
         };
         let batches = std::iter::repeat_with(|| Ok(vec![1, 2]));
-        let mut ordered = Ordered::start(batches, work, threads(3)).unwrap();
+        let mut ordered =
+            Ordered::start(batches, work, threads(3), &Supervision::default()).unwrap();
         assert!(ordered.next().unwrap().unwrap() >= 4);
         drop(ordered);
         assert_eq!(Arc::strong_count(&alive), 1, "a worker still runs");
@@ -230,7 +247,8 @@ mod tests {
             assert!(*number != 40, "item forty");
             *number
         };
-        let mut ordered = Ordered::start(batches, work, threads(3)).unwrap();
+        let mut ordered =
+            Ordered::start(batches, work, threads(3), &Supervision::default()).unwrap();
         let before: Vec<_> = ordered.by_ref().take(40).map(Result::unwrap).collect();
         assert_eq!(before, (0..40).collect::<Vec<_>>());
         let error = ordered.next().unwrap().unwrap_err().to_string();

@@ -5,6 +5,7 @@
 use super::{InputStats, Record, RecordReader};
 use crate::error::SeqError;
 use crate::io::Input;
+use crate::supervision::Supervision;
 
 /// An iterator over the records of all inputs in the order given; ends after the first failure.
 pub struct MultiReader {
@@ -13,6 +14,7 @@ pub struct MultiReader {
     finished: Vec<InputStats>,
     next_index: u64,
     is_failed: bool,
+    supervision: Supervision,
 }
 
 impl MultiReader {
@@ -31,7 +33,15 @@ impl MultiReader {
             finished: Vec::new(),
             next_index: 0,
             is_failed: false,
+            supervision: Supervision::default(),
         })
+    }
+
+    /// Puts the reading threads under `supervision`.
+    #[must_use]
+    pub fn supervised(mut self, supervision: &Supervision) -> Self {
+        self.supervision = supervision.clone();
+        self
     }
 
     /// Statistics of the inputs read to their end, in the order given.
@@ -66,7 +76,7 @@ impl Iterator for MultiReader {
                 }
             }
             let input = self.inputs.next()?;
-            match RecordReader::open(&input) {
+            match RecordReader::open_supervised(&input, &self.supervision) {
                 Ok(reader) => {
                     self.current = Some(reader.numbered(self.finished.len(), self.next_index));
                 }

@@ -19,6 +19,7 @@ use needletail::parser::{FastaReader, FastqReader, FastxReader, SequenceRecord};
 use super::{InputStats, Record, SequenceFormat};
 use crate::error::SeqError;
 use crate::io::{Blocks, Input, Interruption, Source, TextReader, find_first_record};
+use crate::supervision::{SeqActivity, SeqStage, Supervision};
 
 const PARSER_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -53,7 +54,15 @@ impl RecordReader {
     /// Opening and reading failures, a container that is not supported, binary data, text
     /// without a record.
     pub fn open(input: &Input) -> Result<Self, SeqError> {
-        Self::from_reader(input.path(), input.open()?)
+        Self::open_supervised(input, &Supervision::default())
+    }
+
+    /// [`RecordReader::open`] with a thread that `supervision` watches and can stop.
+    ///
+    /// # Errors
+    /// As [`RecordReader::open`].
+    pub fn open_supervised(input: &Input, supervision: &Supervision) -> Result<Self, SeqError> {
+        Self::start(input.path().to_owned(), input.open(supervision)?, supervision)
     }
 
     /// Reads stored bytes from `reader`; `path` is only used in messages and statistics.
@@ -64,10 +73,18 @@ impl RecordReader {
         path: impl Into<PathBuf>,
         reader: Box<dyn Read + Send>,
     ) -> Result<Self, SeqError> {
-        let path = path.into();
-        let source = Source::new(path.clone(), reader)?;
+        Self::start(path.into(), reader, &Supervision::default())
+    }
+
+    fn start(
+        path: PathBuf,
+        reader: Box<dyn Read + Send>,
+        supervision: &Supervision,
+    ) -> Result<Self, SeqError> {
+        let sniff = || Source::new(path.clone(), reader);
+        let source = supervision.during(SeqStage::Parse, SeqActivity::Interrupted, sniff)?;
         let mut stats = InputStats::new(path, source.compression());
-        let mut blocks = Blocks::start(source)?;
+        let mut blocks = Blocks::start(source, supervision)?;
         let opening = find_first_record(&mut blocks)?;
         stats.format = opening.format;
         stats.byte_order_mark = opening.byte_order_mark;
