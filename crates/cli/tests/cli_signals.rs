@@ -39,7 +39,7 @@ fn stops_with(signal: &str, code: i32) {
 /// Starts a run that reads from a pipe, gives it `text`, and waits until its outputs are there.
 fn waiting_for_input(command: &str, output: &Path, text: &[u8]) -> Child {
     let mut child = program()
-        .args([command, "-", "-q", "-o", output.to_str().unwrap()])
+        .args([command, "-", "--chunk-length", "300", "-q", "-o", output.to_str().unwrap()])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
