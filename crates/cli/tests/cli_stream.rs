@@ -119,7 +119,7 @@ fn slowest_stage(feed: impl FnOnce(&mut dyn Write)) -> String {
 fn predict_names_the_stage_that_holds_the_run_up() {
     let trickle = |pipe: &mut dyn Write| {
         for number in 0..40 {
-            writeln!(pipe, ">contig_{number}\n{}", "TTAATTAATTAA".repeat(100)).unwrap();
+            writeln!(pipe, ">contig_{number}\n{}", "GCC".repeat(100)).unwrap();
             thread::sleep(Duration::from_millis(50));
         }
     };

@@ -274,7 +274,8 @@ fn loader_source_that_fails_keeps_what_was_finished() {
 
 #[test]
 fn ledger_without_a_result_that_was_asked_for_is_an_error() {
-    let source = stretches().into_iter().map(Ok);
+    // As many as may be open: a lost one in a longer input would hold the rest up.
+    let source = stretches().into_iter().take(4).map(Ok);
     let place = |ledger: &Ledger<Words>, result: &InferenceResult| {
         result.batch_idx == 3 || ledger.place(result)
     };

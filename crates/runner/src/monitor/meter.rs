@@ -41,7 +41,7 @@ impl StageTotals {
 /// One activity of one stage.
 #[derive(Debug, Default)]
 struct Gauge {
-    /// Calls that have ended.
+    /// Calls that have ended; with `began`, since a suspended call counts in both.
     done: Duration,
     /// Calls in progress.
     open: u32,
@@ -52,7 +52,7 @@ struct Gauge {
 
 impl Gauge {
     fn total(&self, now: Duration) -> Duration {
-        self.done + now.saturating_mul(self.open).saturating_sub(self.began)
+        (self.done + now.saturating_mul(self.open)).saturating_sub(self.began)
     }
 }
 

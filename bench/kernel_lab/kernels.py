@@ -1,0 +1,173 @@
+"""Each kernel with the launch geometry that the host code uses: the one place that knows it here."""
+
+import ctypes
+from dataclasses import dataclass
+
+import torch
+from driver import Launch, arch, function
+
+TORCH = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32}
+
+
+def vector(dtype):
+    return 4 if dtype == "f32" else 8
+
+
+def ceil_div(a, b):
+    return -(-a // b)
+
+
+def dropout_scale(dtype, ids, cu, mask_id, ratio, scale):
+    n = len(cu) - 1
+    entry = function("embed", "dropout_scale", dtype, ())
+    return Launch(entry, (ceil_div(n, 8),), 256, (ids, cu, n, mask_id, ratio, scale))
+
+
+def embed(dtype, ids, table, shift, scale, out):
+    tokens, hidden = out.shape
+    entry = function("embed", "embed", dtype, ())
+    return Launch(
+        entry, (ceil_div(tokens, 8),), 256, (ids, table, shift, scale, out, tokens, hidden)
+    )
+
+
+def multiprocessors():
+    return torch.cuda.get_device_properties(0).multi_processor_count
+
+
+def norm_geometry(dtype, rows, cols):
+    whole = cols % vector(dtype) == 0 and cols // vector(dtype) <= 1024
+    threads = 32 * ceil_div(cols // vector(dtype), 32) if whole else 256
+    return (min(rows, multiprocessors() * (1024 // threads)),), threads
+
+
+def layer_norm(dtype, x, gamma, beta, out, eps):
+    rows, cols = x.shape
+    entry = function("layer_norm", "layer_norm", dtype, ())
+    arguments = (x, gamma, beta, out, rows, cols, eps)
+    return Launch(entry, *norm_geometry(dtype, rows, cols), arguments)
+
+
+def add_layer_norm(dtype, hidden, delta, gamma, beta, out, eps):
+    rows, cols = hidden.shape
+    entry = function("layer_norm", "add_layer_norm", dtype, ())
+    arguments = (hidden, delta, gamma, beta, out, rows, cols, eps)
+    return Launch(entry, *norm_geometry(dtype, rows, cols), arguments)
+
+
+def rotary_table(dtype, out, head_dim, base):
+    entry = function("rotary", "rotary_table", dtype, ())
+    return Launch(entry, (256,), 256, (out, out.shape[0], head_dim, base))
+
+
+def rotary(dtype, qkv, positions, table, heads, head_dim, threads=None):
+    half = head_dim // 2
+    unit = half // vector(dtype) if half % vector(dtype) == 0 else 32
+    threads = threads or unit * max(1, 128 // unit)
+    entry = function("rotary", "rotary", dtype, ())
+    return Launch(
+        entry, (len(qkv),), threads, (qkv, positions, table, len(qkv), heads, head_dim)
+    )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Which attention kernel, and its tile: warps, 16-row tiles of a warp, keys of a block."""
+
+    kernel: str
+    warps: int = 4
+    row_tiles: int = 1
+    key_block: int = 64
+    defines: tuple = ()
+
+    @property
+    def tile(self):
+        return self.warps * self.row_tiles * 16
+
+    def shared(self, head_dim):
+        if self.kernel == "attention_f32":
+            return 0
+        if self.kernel == "attention_wgmma":
+            return (self.tile + 4 * self.key_block) * head_dim * 2
+        return (self.tile + 4 * self.key_block) * (ceil_div(head_dim, 16) * 16 + 8) * 2
+
+
+def mma(warps=4, row_tiles=1, key_block=64, blocks=4):
+    """A shape of attention.cu other than its own choice."""
+    names = {"WARPS": warps, "ROW_TILES": row_tiles, "KEY_BLOCK": key_block, "MIN_BLOCKS": blocks}
+    defines = tuple(f"{name}={value}" for name, value in names.items())
+    return Shape("attention", warps, row_tiles, key_block, defines)
+
+
+def portable_shape(dtype, head_dim):
+    if dtype == "f32":
+        return Shape("attention_f32")
+    return Shape("attention", key_block=32 if head_dim > 80 else 64)
+
+
+def best_shape(dtype, head_dim):
+    """What the program runs on the chip at hand."""
+    if dtype != "f32" and head_dim in (64, 128) and arch() == "sm_90":
+        return Shape("attention_wgmma")
+    return portable_shape(dtype, head_dim)
+
+
+def attention_tiles(lengths, tile):
+    """(sequence, first row) of every tile; longest sequences first, so that the last blocks are short."""
+    order = sorted(range(len(lengths)), key=lambda s: -lengths[s])
+    tiles = [(s, row) for s in order for row in range(0, lengths[s], tile)]
+    return torch.tensor(tiles, dtype=torch.int32, device="cuda")
+
+
+def attention_build(dtype, head_dim, shape):
+    return shape.kernel, dtype, (f"HEAD_DIM={head_dim}", *shape.defines)
+
+
+def attention(dtype, qkv, out, cu, lengths, heads, head_dim, scale, slopes=None, shape=None):
+    shape = shape or best_shape(dtype, head_dim)
+    tiles = attention_tiles(lengths, shape.tile)
+    name, _, defines = attention_build(dtype, head_dim, shape)
+    entry = function(name, "attention", dtype, defines)
+    arguments = (qkv, out, cu, tiles, heads, scale, slopes)
+    return Launch(entry, (len(tiles) * heads,), 32 * shape.warps, arguments, shape.shared(head_dim))
+
+
+def gelu(dtype, x):
+    n = x.numel()
+    entry = function("gelu", "gelu", dtype, ())
+    grid = ceil_div(n, 256 * 4 * vector(dtype))
+    return Launch(entry, (grid,), 256, (x, ctypes.c_longlong(n)))
+
+
+def gated_gelu(dtype, x, out, threads=None):
+    rows, width = out.shape
+    entry = function("gelu", "gated_gelu", dtype, ())
+    if threads is None:
+        items = width // vector(dtype) if width % vector(dtype) == 0 else width
+        threads = min(512, 32 * ceil_div(items, 32 * 2))
+    return Launch(entry, (rows,), threads, (x, out, rows, width))
+
+
+def pool_grid(dtype, sequences, hidden):
+    return sequences, ceil_div(hidden, 32 * vector(dtype))
+
+
+def mean_pool(dtype, hidden, cu, first, last, most, out, flags):
+    n, cols = len(cu) - 1, hidden.shape[1]
+    entry = function("pool", "mean_pool", dtype, ())
+    arguments = (hidden, cu, n, cols, first, last, most, out, flags)
+    return Launch(entry, pool_grid(dtype, n, cols), 256, arguments)
+
+
+def rows_out(kind, dtype, hidden, cu, out, flags):
+    """`first_token` or `widen_rows`."""
+    n, cols = len(cu) - 1, hidden.shape[1]
+    entry = function("pool", kind, dtype, ())
+    return Launch(entry, pool_grid(dtype, n, cols), 256, (hidden, cu, n, cols, out, flags))
+
+
+def convert(kind, dtype, src, out):
+    n = out.numel()
+    entry = function("convert", f"convert_{kind}", dtype, ())
+    grid = ceil_div(n, 256 * vector(dtype))
+    return Launch(entry, (grid,), 256, (src, out, ctypes.c_longlong(n)))

@@ -1,0 +1,149 @@
+"""Breaks kernels on purpose and sees that a check notices: `lab.py --mutations`.
+
+Each mutation replaces a piece of source that must be there, compiles, and runs the checks of that kernel
+until one misses its bound.
+"""
+
+import check
+import driver
+import nvrtc
+
+# (kernel, what breaks, piece, replacement, check)
+MUTATIONS = (
+    (
+        "embed",
+        "mask rows keep their embedding",
+        "const bool masked = scale == 0.0f;",
+        "const bool masked = false;",
+        check.check_embed,
+    ),
+    ("embed", "share of masks ignored", "/ (1.0 - share)", "/ 1.0", check.check_embed),
+    (
+        "layer_norm",
+        "idle threads join the variance",
+        "inside ? off * off : 0.0f",
+        "off * off",
+        check.check_layer_norm,
+    ),
+    (
+        "rotary",
+        "sine of the wrong sign",
+        "-__fmul_rn(b, sine)",
+        "__fmul_rn(b, sine)",
+        check.check_rotary,
+    ),
+    ("gelu", "coefficient off by 0.1 %", "0.1577339948f", "0.1579f", check.check_gelu),
+    ("gelu", "tail left out", "i < n; ++i) x[i]", "i < n - 1; ++i) x[i]", check.check_gelu),
+    ("pool", "last token not skipped", "- begin - skip_last", "- begin", check.check_pool),
+    (
+        "pool",
+        "a warp's rows left out",
+        "w < POOL_WARPS; ++w) total",
+        "w < POOL_WARPS - 1; ++w) total",
+        check.check_pool,
+    ),
+    (
+        "pool",
+        "infinity not noticed",
+        "& 0x7f800000u) == 0x7f800000u",
+        "& 0x7fffffffu) > 0x7f800000u",
+        check.check_pool,
+    ),
+    ("convert", "rounds towards zero", "cvt.rn.f16", "cvt.rz.f16", check.check_convert),
+    (
+        "attention",
+        "one key too many at the end",
+        "i % 2 >= valid)",
+        "i % 2 > valid)",
+        check.check_attention,
+    ),
+    ("attention", "last key lost", "i % 2 >= valid)", "i % 2 >= valid - 1)", check.check_attention),
+    (
+        "attention",
+        "last block of keys left out",
+        "first_key < length; first_key",
+        "first_key + KEY_BLOCK <= length; first_key",
+        check.check_attention,
+    ),
+    (
+        "attention",
+        "stale stage",
+        "(first_key / KEY_BLOCK + 1) % 2",
+        "(first_key / KEY_BLOCK) % 2",
+        check.check_attention,
+    ),
+    (
+        "attention",
+        "no zeros past the end",
+        "share.real() && at + share.row < valid",
+        "share.real()",
+        check.check_attention,
+    ),
+    (
+        "attention",
+        "sum not scaled to the new maximum",
+        "running.total[h] * shrink[h] + sum",
+        "running.total[h] + sum",
+        check.check_attention,
+    ),
+    (
+        "attention",
+        "distance to the wrong key",
+        "first_key + n * 8 + column",
+        "n * 8 + column",
+        check.check_attention,
+    ),
+    (
+        "attention_wgmma",
+        "one key too many at the end",
+        "i % 2 >= valid)",
+        "i % 2 > valid)",
+        check.check_attention,
+    ),
+    (
+        "attention_wgmma",
+        "stale stage",
+        "(first_key / KEY_BLOCK + 1) % 2",
+        "(first_key / KEY_BLOCK) % 2",
+        check.check_attention,
+    ),
+    (
+        "attention_wgmma",
+        "no zeros past the end",
+        "from, at + row < valid)",
+        "from, true)",
+        check.check_attention,
+    ),
+    (
+        "attention_wgmma",
+        "rows of another warp",
+        "warp_index() * 16 + h * 8",
+        "h * 8",
+        check.check_attention,
+    ),
+)
+
+
+def caught(case):
+    """Whether a check of `case` misses its bound."""
+    return any(not measured <= bound for _, measured, bound in case("f16"))
+
+
+def survivors():
+    """Mutations that no check noticed."""
+    left, source_of = [], nvrtc.source_of
+    for kernel, what, piece, replacement, case in MUTATIONS:
+        original = source_of(kernel)
+        if piece not in original:
+            left.append(f"{kernel}: nothing to break for '{what}'")
+            continue
+        broken = original.replace(piece, replacement)
+        nvrtc.source_of = lambda name: broken if name == kernel else source_of(name)
+        driver.cubin.cache_clear()
+        driver.function.cache_clear()
+        if not caught(case):
+            left.append(f"{kernel}: {what}")
+    nvrtc.source_of = source_of
+    driver.cubin.cache_clear()
+    driver.function.cache_clear()
+    return left

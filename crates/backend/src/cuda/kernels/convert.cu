@@ -1,0 +1,57 @@
+// Stored weights to elements, rounded to nearest even.
+//
+// Each thread makes one 16-byte vector: grid ceil(n / (block * VECTOR)), any block. `src` is aligned
+// to its own type, `out` to 16 bytes; a source that is aligned to 16 bytes is read in full width.
+
+static __device__ __forceinline__ float stored_float(float value) { return value; }
+
+struct F16 {
+    unsigned short bits;
+};
+struct Bf16 {
+    unsigned short bits;
+};
+static __device__ __forceinline__ float stored_float(F16 value) { return f16_to_float(value.bits); }
+static __device__ __forceinline__ float stored_float(Bf16 value) { return bf16_to_float(value.bits); }
+
+template <typename Stored>
+static __device__ __forceinline__ void convert(const void* src, element* out, long long n) {
+    const Stored* from = static_cast<const Stored*>(src);
+    const long long at = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) * VECTOR;
+    if (at >= n) return;
+    constexpr int BYTES = VECTOR * sizeof(Stored);
+    constexpr int PIECE = BYTES < 16 ? BYTES : 16;
+    if (at + VECTOR <= n && reinterpret_cast<unsigned long long>(src) % 16 == 0) {
+        // Bits first, so that the reads are as wide as they can be.
+        union {
+            Stored values[VECTOR];
+            uint4 wide[(BYTES + 15) / 16];
+            uint2 half;
+        } read;
+        if constexpr (PIECE == 8) {
+            read.half = *reinterpret_cast<const uint2*>(from + at);
+        } else {
+#pragma unroll
+            for (int i = 0; i < BYTES / 16; ++i)
+                read.wide[i] = reinterpret_cast<const uint4*>(from + at)[i];
+        }
+        Vector v;
+#pragma unroll
+        for (int i = 0; i < VECTOR; ++i) v.at[i] = stored_float(read.values[i]);
+        store_vector(out + at, v);
+    } else {
+        for (long long i = at; i < min(n, at + VECTOR); ++i) out[i] = from_float(stored_float(from[i]));
+    }
+}
+
+extern "C" __global__ void convert_f32(const void* src, element* out, long long n) {
+    convert<float>(src, out, n);
+}
+
+extern "C" __global__ void convert_f16(const void* src, element* out, long long n) {
+    convert<F16>(src, out, n);
+}
+
+extern "C" __global__ void convert_bf16(const void* src, element* out, long long n) {
+    convert<Bf16>(src, out, n);
+}
