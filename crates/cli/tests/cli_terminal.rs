@@ -111,7 +111,7 @@ fn tui_shows_the_run_and_leaves_the_summary_on_the_ordinary_screen() {
     );
     assert_eq!(code, Some(0));
     let after = after_the_screen(&text);
-    for part in ["stage     workers", "bottleneck (", "30 sequences: 14 viral", "summary.json"] {
+    for part in ["workers", "bottleneck (", "30 sequences: 14 viral", "summary.json"] {
         assert!(after.contains(part), "no {part:?} in {after}");
     }
     assert!(!after.contains('\u{1b}'), "nothing draws any more: {after:?}");
