@@ -1,6 +1,7 @@
 //! What can go wrong in an operation.
 
 use crate::DType;
+use crate::cuda::CudaError;
 
 /// An operation was given something it cannot run on.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,9 @@ pub enum BackendError {
         /// What is missing.
         missing: String,
     },
+    /// A CUDA device failed.
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
     /// The worker threads of the host backend could not be started.
     #[error("cannot start {threads} worker threads: {reason}")]
     Threads {

@@ -2,15 +2,18 @@
 //!
 //! Owns every `unsafe` block of the project. Knows nothing about files, tokenisers or model
 //! architectures. The entry type is the [`Backend`] trait; [`cpu::CpuBackend`] is the fast host
-//! implementation and [`reference::ReferenceBackend`] its slow, obvious twin, against which every
+//! implementation, [`cuda::CudaBackend`] runs on NVIDIA GPUs, and [`reference::ReferenceBackend`] its slow, obvious twin, against which every
 //! other implementation is tested.
 
 mod backend;
 pub mod cpu;
+pub mod cuda;
 mod error;
 mod mapped_file;
 mod packed;
+mod precision;
 pub mod reference;
+pub mod selftest;
 mod spec;
 mod tensor_view;
 pub mod tolerance;
@@ -20,6 +23,7 @@ pub use backend::Backend;
 pub use error::BackendError;
 pub use mapped_file::MappedFile;
 pub use packed::PackedView;
+pub use precision::Precision;
 pub use spec::{AttentionSpec, Epilogue, PoolSpec, RotarySpec, TokenDropout};
 pub use tensor_view::{DType, TensorView};
 pub use transfer_log::{InputTensor, TransferLog};

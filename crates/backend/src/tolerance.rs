@@ -20,6 +20,16 @@ pub struct Tolerance {
 /// differs from it by some 1e-6, and 1e-5 leaves no room for a wrong term.
 pub const OPERATION_F32: Tolerance = Tolerance { max_abs_diff: 1e-5, min_cosine: 0.999_999_9 };
 
+/// One operation in f16 against its slow twin on the same stored inputs, results of order 1 to 6.
+///
+/// Storing the result rounds by half a step, 2⁻¹¹ of a value up to 6, which is 2e-3; attention
+/// rounds its weights too. A wrong term moves a result by more than that, and the direction of a
+/// row by far more than independent roundings (relative 3e-4, so a cosine of 1 - 5e-8) can.
+pub const OPERATION_F16: Tolerance = Tolerance { max_abs_diff: 5e-3, min_cosine: 0.999_999 };
+
+/// As [`OPERATION_F16`], with steps eight times as wide and a cosine 64 times as far from 1.
+pub const OPERATION_BF16: Tolerance = Tolerance { max_abs_diff: 4e-2, min_cosine: 0.999_95 };
+
 /// ESM-2 and DNABERT-S in f32 against the golden fixtures of the reference programs.
 ///
 /// Two correct f32 implementations agree to 3e-6 on these models (fixtures/README); every

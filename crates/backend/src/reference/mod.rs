@@ -219,8 +219,11 @@ impl Backend for ReferenceBackend {
         for t in 0..qkv.rows() {
             for head in 0..2 * num_heads {
                 for i in 0..head_dim / 2 {
-                    let freq = f64::from(base).powf(-((2 * i) as f64) / head_dim as f64);
-                    let (sin, cos) = (f64::from(batch.position_ids[t]) * freq).sin_cos();
+                    // The reference rounds frequency and angle to f32; at position 1,500 that moves
+                    // an angle by up to 1e-4, so it is part of the function.
+                    let power = f64::from(base).powf((2 * i) as f64 / head_dim as f64);
+                    let angle = batch.position_ids[t] as f32 * (1.0 / power as f32);
+                    let (sin, cos) = f64::from(angle).sin_cos();
                     let (low, high) = (head * head_dim + i, head * head_dim + i + head_dim / 2);
                     let (a, b) = (at(qkv, t, low), at(qkv, t, high));
                     qkv.values_mut()[t * cols + low] = (a * cos - b * sin) as f32;

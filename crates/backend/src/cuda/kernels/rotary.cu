@@ -1,17 +1,19 @@
 // Rotary position embedding of q and k, pairs (i, i + head_dim / 2), in f32 and in place.
 
-// cos_sin[p][i] = (cos, sin) of p * base^(-2 i / head_dim). In f64, because f32 sines of large angles
-// lose digits; it runs once per model. Grid-stride, any geometry.
+// cos_sin[p][i] = (cos, sin) of p * base^(-2 i / head_dim). Frequency and angle are rounded to f32 as the
+// reference rounds them; the functions are evaluated in f64, because f32 sines of large angles lose
+// digits. It runs once per model. Grid-stride, any geometry.
 extern "C" __global__ void rotary_table(float* cos_sin, int positions, int head_dim, float base) {
     const int half = head_dim / 2;
     const long long count = static_cast<long long>(positions) * half;
     const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
     for (long long at = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; at < count;
          at += step) {
-        const double position = static_cast<double>(at / half);
-        const double exponent = -2.0 * static_cast<double>(at % half) / head_dim;
+        const double exponent = 2.0 * static_cast<double>(at % half) / head_dim;
+        const float power = static_cast<float>(pow(static_cast<double>(base), exponent));
+        const float angle = __fmul_rn(static_cast<float>(at / half), __fdiv_rn(1.0f, power));
         double s, c;
-        sincos(position * pow(static_cast<double>(base), exponent), &s, &c);
+        sincos(static_cast<double>(angle), &s, &c);
         cos_sin[2 * at] = static_cast<float>(c);
         cos_sin[2 * at + 1] = static_cast<float>(s);
     }

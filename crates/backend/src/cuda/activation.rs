@@ -1,0 +1,32 @@
+//! Activations on the device.
+
+use super::arena::Piece;
+use crate::Precision;
+
+/// A row-major matrix of activations `[rows, cols]`, in the element type of the device or, where
+/// it is a result, in f32.
+#[derive(Debug)]
+pub struct CudaActivation {
+    pub(super) piece: Piece,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) element: Precision,
+    /// i32 per sequence, 1 where a result of it is NaN or infinite; of results alone.
+    pub(super) not_finite: Option<Piece>,
+    /// Sequences of the batch that a result belongs to.
+    pub(super) num_seqs: usize,
+}
+
+impl CudaActivation {
+    pub(super) fn address(&self) -> u64 {
+        self.piece.address()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows * self.cols
+    }
+
+    pub(super) fn size_bytes(&self) -> usize {
+        self.len() * self.element.size_bytes()
+    }
+}

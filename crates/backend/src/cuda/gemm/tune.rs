@@ -1,0 +1,248 @@
+//! Choosing a plan: by time, among those whose results do not depend on the number of rows.
+
+use cudarc::cublaslt::sys;
+
+use super::super::CudaError;
+use super::super::stream::{Event, Stream};
+use super::plan::{Description, Plan};
+use super::{Gemm, GemmShape, Operands, WORKSPACE_BYTES, version};
+
+/// Ways that are timed for each shape.
+const CANDIDATES: usize = 24;
+/// Timed runs of each way, after one that warms up.
+const RUNS: usize = 4;
+/// Row counts whose results must equal those of the whole batch, bit for bit.
+const PARTS: [usize; 3] = [1, 17, 200];
+
+/// How a plan came to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanReport {
+    /// Output features.
+    pub m: usize,
+    /// Input features.
+    pub k: usize,
+    /// Whether the product is added to what is there.
+    pub accumulate: bool,
+    /// Rows it was timed with.
+    pub rows: usize,
+    /// Milliseconds of the chosen way.
+    pub chosen_ms: f64,
+    /// Milliseconds of the fastest way of all, whether or not its results depend on the rows.
+    pub fastest_ms: f64,
+    /// Ways whose results depended on the number of rows.
+    pub refused: usize,
+    /// Whether it was read from disk.
+    pub was_remembered: bool,
+}
+
+impl PlanReport {
+    /// 10¹² operations a second of the chosen way.
+    pub fn tflops(&self) -> f64 {
+        2.0 * self.m as f64 * self.k as f64 * self.rows as f64 / self.chosen_ms / 1e9
+    }
+}
+
+impl Gemm {
+    /// Finds the plan for a shape, on disk or by trying.
+    ///
+    /// # Safety
+    /// As for [`Gemm::multiply`]; `operands.out` is not written.
+    pub(super) unsafe fn choose(
+        &self,
+        stream: &Stream,
+        shape: GemmShape,
+        operands: Operands,
+    ) -> Result<Plan, CudaError> {
+        let description = Description::new(shape, self.precision)?;
+        description.fit(operands.rows, operands.bias)?;
+        let key = self.key(shape, operands.rows);
+        if let Some((algo, report)) = self.recall(&key, shape)
+            && description.accepts(&self.handle, WORKSPACE_BYTES, &algo)
+        {
+            return Ok(Plan::new(description, algo, report));
+        }
+        // SAFETY: the caller's promise.
+        let (algo, report) = unsafe { self.try_all(stream, &description, shape, operands) }?;
+        self.remember(&key, &algo, &report);
+        Ok(Plan::new(description, algo, report))
+    }
+
+    /// # Safety
+    /// As for [`Gemm::multiply`]; `operands.out` is not written.
+    unsafe fn try_all(
+        &self,
+        stream: &Stream,
+        description: &Description,
+        shape: GemmShape,
+        operands: Operands,
+    ) -> Result<(sys::cublasLtMatmulAlgo_t, PlanReport), CudaError> {
+        let size = self.precision.size_bytes();
+        let bytes = operands.rows * shape.m * size;
+        let (whole, part) = (self.arena.take(bytes)?, self.arena.take(bytes)?);
+        let trial = Operands { out: whole.address(), ..operands };
+        let mut timed = Vec::new();
+        let mut fastest_ms = f64::INFINITY;
+        for split_sums in [true, false] {
+            description.fit(operands.rows, operands.bias)?;
+            let algos =
+                description.candidates(&self.handle, WORKSPACE_BYTES, CANDIDATES, split_sums)?;
+            for algo in algos {
+                // SAFETY: the results go to memory of our own, as large as the shape says.
+                let ms = unsafe { self.time(stream, description, &algo, trial) };
+                // A way that is refused at run time is none.
+                let Ok(ms) = ms else { continue };
+                fastest_ms = fastest_ms.min(ms);
+                if !split_sums {
+                    timed.push((ms, algo));
+                }
+            }
+        }
+        timed.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut refused = 0;
+        for (ms, algo) in timed {
+            let parts = Operands { out: part.address(), ..operands };
+            // SAFETY: as above.
+            if unsafe { self.is_invariant(stream, description, &algo, trial, parts) }? {
+                let GemmShape { m, k, accumulate, .. } = shape;
+                let rows = operands.rows;
+                return Ok((algo, PlanReport {
+                    m,
+                    k,
+                    accumulate,
+                    rows,
+                    chosen_ms: ms,
+                    fastest_ms,
+                    refused,
+                    was_remembered: false,
+                }));
+            }
+            refused += 1;
+        }
+        Err(CudaError::NoPlan { m: shape.m, k: shape.k })
+    }
+
+    /// Mean milliseconds of a way.
+    ///
+    /// # Safety
+    /// As for [`Gemm::multiply`].
+    unsafe fn time(
+        &self,
+        stream: &Stream,
+        description: &Description,
+        algo: &sys::cublasLtMatmulAlgo_t,
+        operands: Operands,
+    ) -> Result<f64, CudaError> {
+        let (start, end) = (Event::new(&self.context)?, Event::new(&self.context)?);
+        for run in 0..=RUNS {
+            if run == 1 {
+                start.record(stream)?;
+            }
+            // SAFETY: the caller's promise.
+            unsafe { description.run(&self.handle, &self.workspace, stream, algo, operands) }?;
+        }
+        end.record(stream)?;
+        end.synchronize()?;
+        Ok(end.milliseconds_since(&start)? / RUNS as f64)
+    }
+
+    /// Whether single stretches of rows, at the start and at the end, give the bits of the whole.
+    ///
+    /// # Safety
+    /// As for [`Gemm::multiply`].
+    unsafe fn is_invariant(
+        &self,
+        stream: &Stream,
+        description: &Description,
+        algo: &sys::cublasLtMatmulAlgo_t,
+        whole: Operands,
+        part: Operands,
+    ) -> Result<bool, CudaError> {
+        let GemmShape { m, k, .. } = description.shape();
+        let size = self.precision.size_bytes();
+        let run = |operands: Operands| -> Result<bool, CudaError> {
+            description.fit(operands.rows, operands.bias)?;
+            if !description.accepts(&self.handle, WORKSPACE_BYTES, algo) {
+                return Ok(false);
+            }
+            // SAFETY: zeros everywhere the product may write, so that a residual of the shape is
+            // the same in both; the rest is the caller's promise.
+            unsafe {
+                stream.fill(operands.out, 0, operands.rows * m * size)?;
+                description.run(&self.handle, &self.workspace, stream, algo, operands)?;
+            }
+            Ok(true)
+        };
+        if !run(whole)? {
+            return Ok(false);
+        }
+        for rows in PARTS.into_iter().filter(|&rows| rows < whole.rows) {
+            // Starts stay aligned to 16 bytes, as those of real inputs are.
+            for first in [0, (whole.rows - rows) / 8 * 8] {
+                let x = whole.x + (first * k * size) as u64;
+                if !run(Operands { x, rows, ..part })? {
+                    return Ok(false);
+                }
+                let bytes = rows * m * size;
+                let [mut expected, mut found] = [vec![0u8; bytes], vec![0u8; bytes]];
+                // SAFETY: both stretches lie inside what was just written.
+                unsafe {
+                    stream.copy_dtoh(&mut expected, whole.out + (first * m * size) as u64)?;
+                    stream.copy_dtoh(&mut found, part.out)?;
+                }
+                stream.synchronize()?;
+                if expected != found {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// What a remembered plan is valid for: this chip, library, type, shape and size of batch.
+    fn key(&self, shape: GemmShape, rows: usize) -> String {
+        let properties = &self.context.properties;
+        format!(
+            "{} {:?} cublasLt {} {} {shape:?} rows {}",
+            properties.name,
+            properties.capability,
+            version(),
+            self.precision,
+            rows.next_power_of_two()
+        )
+    }
+
+    fn recall(
+        &self,
+        key: &str,
+        shape: GemmShape,
+    ) -> Option<(sys::cublasLtMatmulAlgo_t, PlanReport)> {
+        let bytes = self.cache.read("plan", key)?;
+        let numbers: Vec<u64> =
+            bytes.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().expect("8 bytes"))).collect();
+        let [a, b, c, d, e, f, g, h, chosen, fastest, refused, timed_rows] = numbers[..] else {
+            return None;
+        };
+        let report = PlanReport {
+            m: shape.m,
+            k: shape.k,
+            accumulate: shape.accumulate,
+            rows: timed_rows as usize,
+            chosen_ms: f64::from_bits(chosen),
+            fastest_ms: f64::from_bits(fastest),
+            refused: refused as usize,
+            was_remembered: true,
+        };
+        Some((sys::cublasLtMatmulAlgo_t { data: [a, b, c, d, e, f, g, h] }, report))
+    }
+
+    fn remember(&self, key: &str, algo: &sys::cublasLtMatmulAlgo_t, report: &PlanReport) {
+        let numbers = algo.data.into_iter().chain([
+            report.chosen_ms.to_bits(),
+            report.fastest_ms.to_bits(),
+            report.refused as u64,
+            report.rows as u64,
+        ]);
+        let bytes: Vec<u8> = numbers.flat_map(u64::to_le_bytes).collect();
+        self.cache.write("plan", key, &bytes);
+    }
+}

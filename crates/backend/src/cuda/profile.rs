@@ -1,0 +1,50 @@
+//! Where the time of a forward pass goes, by family of kernels.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::context::Context;
+use super::stream::{Event, Stream};
+use super::CudaError;
+
+/// Milliseconds per family of kernels.
+pub type FamilyTimes = BTreeMap<&'static str, f64>;
+
+/// Marks around kernels, set only while somebody is measuring.
+#[derive(Debug, Default)]
+pub(super) struct Profile(Mutex<Option<Vec<(&'static str, Event, Event)>>>);
+
+impl Profile {
+    /// Runs `work`, which queues kernels of one family on `stream`.
+    pub(super) fn family<R>(
+        &self,
+        context: &Arc<Context>,
+        stream: &Stream,
+        family: &'static str,
+        work: impl FnOnce() -> Result<R, CudaError>,
+    ) -> Result<R, CudaError> {
+        // A list that a panic left behind is still a list.
+        let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(marks) = marks.as_mut() else { return work() };
+        let (start, end) = (Event::new(context)?, Event::new(context)?);
+        start.record(stream)?;
+        let result = work()?;
+        end.record(stream)?;
+        marks.push((family, start, end));
+        Ok(result)
+    }
+
+    pub(super) fn start(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+    }
+
+    /// Ends measuring; everything must have run.
+    pub(super) fn finish(&self) -> Result<FamilyTimes, CudaError> {
+        let marks = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut times = FamilyTimes::new();
+        for (family, start, end) in marks.into_iter().flatten() {
+            *times.entry(family).or_default() += end.milliseconds_since(&start)?;
+        }
+        Ok(times)
+    }
+}

@@ -1,0 +1,215 @@
+//! A batch in flight: staging, result, and the marks between the three streams.
+
+use std::time::{Duration, Instant};
+
+use super::activation::CudaActivation;
+use super::batch::{CudaBatch, Staging};
+use super::memory::{PinnedBuffer, PinnedUse};
+use super::stream::Event;
+use super::{CudaBackend, CudaError};
+use crate::{BackendError, PackedView};
+
+/// Everything that one batch needs on its way through the device; used again and again.
+#[derive(Debug)]
+pub struct CudaSlot {
+    staging: Staging,
+    batch: Option<CudaBatch>,
+    result: Option<CudaActivation>,
+    values: PinnedBuffer,
+    flags: PinnedBuffer,
+    compute_started: Event,
+    compute_done: Event,
+    dtoh_started: Event,
+    dtoh_done: Event,
+}
+
+/// Stretches of time that a batch spent in the stages of a device, by the device's own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceTimes {
+    /// H2D copy.
+    pub htod: Stretch,
+    /// Kernels.
+    pub compute: Stretch,
+    /// D2H copy.
+    pub dtoh: Stretch,
+}
+
+/// A stretch of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// When it began.
+    pub start: Instant,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// The device's clock beside the host's.
+#[derive(Debug)]
+pub struct DeviceClock {
+    mark: Event,
+    at: Instant,
+}
+
+/// Results of a slot, in its pinned memory.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotResult<'a> {
+    values: &'a [u8],
+    flags: &'a [u8],
+}
+
+impl SlotResult<'_> {
+    /// The values, f32 row-major.
+    pub fn to_vec(&self) -> Vec<f32> {
+        self.values.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect()
+    }
+
+    /// Whether the rows of each sequence are free of NaN and infinity.
+    pub fn is_finite(&self) -> Vec<bool> {
+        self.flags.chunks_exact(4).map(|flag| flag == [0; 4]).collect()
+    }
+}
+
+impl CudaBackend {
+    /// Makes a slot with room for a batch of `tokens` tokens; it grows where one is larger.
+    ///
+    /// # Errors
+    /// No memory, or the device's own failure.
+    pub fn open_slot(&self, tokens: usize) -> Result<CudaSlot, CudaError> {
+        let event = || Event::new(&self.context);
+        Ok(CudaSlot {
+            staging: Staging::new(&self.context, tokens)?,
+            batch: None,
+            result: None,
+            values: PinnedBuffer::new(&self.context, 4, PinnedUse::Read)?,
+            flags: PinnedBuffer::new(&self.context, 4, PinnedUse::Read)?,
+            compute_started: event()?,
+            compute_done: event()?,
+            dtoh_started: event()?,
+            dtoh_done: event()?,
+        })
+    }
+
+    /// Queues the copy of a batch into the slot; returns while it runs.
+    ///
+    /// # Errors
+    /// The device's own failure.
+    pub fn transfer(&self, view: PackedView<'_>, slot: &mut CudaSlot) -> Result<(), CudaError> {
+        slot.batch = Some(slot.staging.stage(&self.htod, view)?);
+        Ok(())
+    }
+
+    /// Queues `work` on the slot's batch, which begins when the copy is done; returns while it
+    /// runs. `None` where nothing was transferred.
+    ///
+    /// # Errors
+    /// Those of `work`, and the device's own.
+    pub fn compute<E: From<BackendError>>(
+        &self,
+        slot: &mut CudaSlot,
+        work: impl FnOnce(&CudaBatch) -> Result<CudaActivation, E>,
+    ) -> Result<Option<()>, E> {
+        let Some(batch) = slot.batch.take() else { return Ok(None) };
+        let device = |error: CudaError| E::from(BackendError::from(error));
+        self.context.bind().map_err(device)?;
+        // First, so that waiting for the copy is not counted as computing.
+        self.compute.wait(&slot.staging.ready).map_err(device)?;
+        slot.compute_started.record(&self.compute).map_err(device)?;
+        slot.result = Some(work(&batch)?);
+        slot.compute_done.record(&self.compute).map_err(device)?;
+        // The arrays stay where they are: the slot's staging owns them.
+        Ok(Some(()))
+    }
+
+    /// Every token of the batch in f32, as a result.
+    ///
+    /// # Errors
+    /// Extents that do not fit, or the device's own failure.
+    pub fn all_tokens(
+        &self,
+        batch: &CudaBatch,
+        hidden_states: &CudaActivation,
+    ) -> Result<CudaActivation, BackendError> {
+        self.widen(batch, hidden_states)
+    }
+
+    /// Waits until the slot's result is computed.
+    ///
+    /// # Errors
+    /// A failure of anything queued before.
+    pub fn wait(&self, slot: &CudaSlot) -> Result<(), CudaError> {
+        slot.compute_done.synchronize()
+    }
+
+    /// Brings the slot's result to its pinned memory and waits for it; `None` where nothing was
+    /// computed.
+    ///
+    /// # Errors
+    /// The device's own failure.
+    pub fn retrieve<'a>(
+        &self,
+        slot: &'a mut CudaSlot,
+    ) -> Result<Option<SlotResult<'a>>, CudaError> {
+        let Some(result) = slot.result.take() else { return Ok(None) };
+        let bytes = result.size_bytes();
+        let flag_bytes = result.num_seqs * 4;
+        for (pinned, bytes) in [(&mut slot.values, bytes), (&mut slot.flags, flag_bytes)] {
+            if pinned.bytes().len() < bytes {
+                let bytes = bytes.next_power_of_two();
+                *pinned = PinnedBuffer::new(&self.context, bytes, PinnedUse::Read)?;
+            }
+        }
+        self.context.bind()?;
+        self.dtoh.wait(&slot.compute_done)?;
+        slot.dtoh_started.record(&self.dtoh)?;
+        // SAFETY: both sides have as many bytes; the pinned ones are looked at after the event.
+        unsafe {
+            self.dtoh.copy_dtoh(&mut slot.values.bytes_mut()[..bytes], result.address())?;
+            if let Some(flags) = &result.not_finite {
+                self.dtoh.copy_dtoh(&mut slot.flags.bytes_mut()[..flag_bytes], flags.address())?;
+            }
+        }
+        slot.dtoh_done.record(&self.dtoh)?;
+        slot.dtoh_done.synchronize()?;
+        // Only now may the arena give the memory to somebody else: D2H is another stream.
+        drop(result);
+        let (values, flags) = (&slot.values.bytes()[..bytes], &slot.flags.bytes()[..flag_bytes]);
+        Ok(Some(SlotResult { values, flags }))
+    }
+
+    /// Starts a clock that tells times of the device as times of the host.
+    ///
+    /// # Errors
+    /// The device's own failure.
+    pub fn start_clock(&self) -> Result<DeviceClock, CudaError> {
+        let mark = Event::new(&self.context)?;
+        self.context.bind()?;
+        mark.record(&self.dtoh)?;
+        mark.synchronize()?;
+        Ok(DeviceClock { mark, at: Instant::now() })
+    }
+
+    /// When the slot's last batch, which has been retrieved, was in which stage.
+    ///
+    /// # Errors
+    /// The device's own failure.
+    pub fn times(&self, slot: &CudaSlot, clock: &DeviceClock) -> Result<DeviceTimes, CudaError> {
+        self.context.bind()?;
+        let stretch = |start: &Event, end: &Event| -> Result<Stretch, CudaError> {
+            let after = start.since(&clock.mark)?;
+            Ok(Stretch { start: clock.at + after, duration: end.since(start)? })
+        };
+        Ok(DeviceTimes {
+            htod: stretch(&slot.staging.started, &slot.staging.ready)?,
+            compute: stretch(&slot.compute_started, &slot.compute_done)?,
+            dtoh: stretch(&slot.dtoh_started, &slot.dtoh_done)?,
+        })
+    }
+}
+
+impl DeviceClock {
+    /// Whether so much time has passed that f32 milliseconds, which events give, become coarse
+    /// (a microsecond after a quarter of a minute).
+    pub fn is_worn(&self) -> bool {
+        self.at.elapsed() > Duration::from_secs(15)
+    }
+}

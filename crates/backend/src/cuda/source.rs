@@ -1,0 +1,165 @@
+//! The kernel files and what they are compiled with.
+
+use super::CudaError;
+use crate::Precision;
+
+/// A kernel file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum KernelFile {
+    Embed,
+    LayerNorm,
+    Rotary,
+    Gelu,
+    Pool,
+    Convert,
+    /// Attention on the warp-wide matrix instructions, or plain f32.
+    Attention {
+        head_dim: usize,
+    },
+    /// Attention on Hopper's warpgroup instructions.
+    AttentionHopper {
+        head_dim: usize,
+    },
+}
+
+const ELEMENT: &str = include_str!("kernels/element.cu");
+const ATTENTION_PARTS: &str = include_str!("kernels/attention_parts.cu");
+
+/// Head widths that attention is tested for.
+///
+/// The kernels take any multiple of 8 up to 128; these are the ones proven by
+/// `bench/kernel_lab/check.py` and `selftest`.
+pub const HEAD_DIMS: [usize; 6] = [16, 24, 32, 64, 80, 128];
+
+impl KernelFile {
+    /// Those that every model needs.
+    pub(super) const PLAIN: [Self; 6] =
+        [Self::Embed, Self::LayerNorm, Self::Rotary, Self::Gelu, Self::Pool, Self::Convert];
+
+    /// The attention that suits a chip.
+    pub(super) fn attention(
+        precision: Precision,
+        capability: (u32, u32),
+        head_dim: usize,
+    ) -> Self {
+        let is_hopper = capability == (9, 0);
+        if is_hopper && precision != Precision::F32 && matches!(head_dim, 64 | 128) {
+            Self::AttentionHopper { head_dim }
+        } else {
+            Self::Attention { head_dim }
+        }
+    }
+
+    pub(super) fn name(self, precision: Precision) -> &'static str {
+        match self {
+            Self::Embed => "embed",
+            Self::LayerNorm => "layer_norm",
+            Self::Rotary => "rotary",
+            Self::Gelu => "gelu",
+            Self::Pool => "pool",
+            Self::Convert => "convert",
+            Self::Attention { .. } if precision == Precision::F32 => "attention_f32",
+            Self::Attention { .. } => "attention",
+            Self::AttentionHopper { .. } => "attention_wgmma",
+        }
+    }
+
+    /// The whole text that the compiler gets.
+    pub(super) fn text(self, precision: Precision) -> String {
+        let parts: &[&str] = match self {
+            Self::Embed => &[include_str!("kernels/embed.cu")],
+            Self::LayerNorm => &[include_str!("kernels/layer_norm.cu")],
+            Self::Rotary => &[include_str!("kernels/rotary.cu")],
+            Self::Gelu => &[include_str!("kernels/gelu.cu")],
+            Self::Pool => &[include_str!("kernels/pool.cu")],
+            Self::Convert => &[include_str!("kernels/convert.cu")],
+            Self::Attention { .. } if precision == Precision::F32 => {
+                &[include_str!("kernels/attention_f32.cu")]
+            }
+            Self::Attention { .. } => {
+                &[ATTENTION_PARTS, include_str!("kernels/attention.cu")]
+            }
+            Self::AttentionHopper { .. } => {
+                &[ATTENTION_PARTS, include_str!("kernels/attention_wgmma.cu")]
+            }
+        };
+        std::iter::once(&ELEMENT).chain(parts).copied().collect()
+    }
+
+    /// Options of the compiler for a chip such as `sm_80`.
+    pub(super) fn options(self, precision: Precision, arch: &str) -> Vec<String> {
+        // Warpgroup instructions need the target that promises this chip alone.
+        let feature = if matches!(self, Self::AttentionHopper { .. }) { "a" } else { "" };
+        let mut options = vec![
+            format!("--gpu-architecture={arch}{feature}"),
+            "--std=c++17".to_owned(),
+            format!("-DELEMENT_{}", precision.name().to_uppercase()),
+        ];
+        if let Self::Attention { head_dim } | Self::AttentionHopper { head_dim } = self {
+            options.push(format!("-DHEAD_DIM={head_dim}"));
+        }
+        options
+    }
+
+    /// Bytes of dynamic shared memory that an attention kernel is launched with.
+    pub(super) fn dynamic_shared_bytes(self, precision: Precision) -> usize {
+        match self {
+            Self::Attention { .. } if precision == Precision::F32 => 0,
+            Self::Attention { head_dim } => {
+                let key_block = if head_dim > 80 { 32 } else { 64 };
+                (ATTENTION_TILE + 4 * key_block) * (head_dim.next_multiple_of(16) + 8) * 2
+            }
+            Self::AttentionHopper { head_dim } => (ATTENTION_TILE + 4 * 64) * head_dim * 2,
+            _ => 0,
+        }
+    }
+}
+
+/// Query rows that a block of any attention kernel takes.
+pub(super) const ATTENTION_TILE: usize = 64;
+
+/// Refuses a precision that a chip cannot compute in.
+pub(super) fn check_precision(
+    precision: Precision,
+    capability: (u32, u32),
+    device: &str,
+) -> Result<(), CudaError> {
+    let (what, least, needed) = match precision {
+        Precision::F32 => ("f32", (7, 5), "7.5 (Turing)"),
+        Precision::F16 => ("f16", (7, 5), "7.5 (Turing)"),
+        Precision::Bf16 => ("bf16", (8, 0), "8.0 (Ampere)"),
+    };
+    if capability >= least {
+        return Ok(());
+    }
+    let (device, (major, minor)) = (device.to_owned(), capability);
+    Err(CudaError::Capability { device, major, minor, what, needed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attention_hopper_instructions_are_for_hopper_halves_and_its_head_widths_alone() {
+        let is_hopper = |precision, capability, head_dim| {
+            let file = KernelFile::attention(precision, capability, head_dim);
+            matches!(file, KernelFile::AttentionHopper { .. })
+        };
+        assert!(is_hopper(Precision::F16, (9, 0), 64) && is_hopper(Precision::Bf16, (9, 0), 128));
+        assert!(!is_hopper(Precision::F32, (9, 0), 64));
+        assert!(!is_hopper(Precision::F16, (9, 0), 80));
+        for other in [(7, 5), (8, 0), (8, 9), (10, 0), (12, 0)] {
+            assert!(!is_hopper(Precision::F16, other, 64));
+        }
+    }
+
+    #[test]
+    fn check_precision_turing_has_f16_but_no_bf16() {
+        assert!(check_precision(Precision::F16, (7, 5), "T4").is_ok());
+        assert!(check_precision(Precision::Bf16, (8, 0), "A100").is_ok());
+        let error = check_precision(Precision::Bf16, (7, 5), "T4").unwrap_err().to_string();
+        assert_eq!(error, "T4 has compute capability 7.5; bf16 needs 8.0 (Ampere)");
+        assert!(check_precision(Precision::F16, (7, 0), "V100").is_err());
+    }
+}

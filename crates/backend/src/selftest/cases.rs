@@ -1,0 +1,272 @@
+//! The operations one by one, at and around every border of tiles and vectors.
+
+use super::random::Packed;
+use super::Bench;
+use crate::{
+    AttentionSpec, Backend, BackendError, DType, Epilogue, PoolSpec, RotarySpec, TensorView,
+    TokenDropout,
+};
+
+/// Lengths around the borders of tiles: 16 rows of a warp, 64 of a block.
+pub(super) const RAGGED: [usize; 14] = [1, 130, 2, 15, 16, 17, 31, 33, 63, 64, 65, 128, 129, 300];
+
+/// f32 values as a stored tensor.
+pub(super) fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+pub(super) fn view<'a>(bytes: &'a [u8], shape: &[usize]) -> TensorView<'a> {
+    TensorView::new(DType::F32, shape.to_vec(), bytes).expect("the bytes were made for the shape")
+}
+
+impl<B: Backend> Bench<'_, B> {
+    pub(super) fn embed(&mut self) -> Result<(), BackendError> {
+        const MASK: u32 = 7;
+        for (hidden, dropout, shifted) in
+            [(2560, true, false), (321, true, true), (192, false, true), (12, false, false)]
+        {
+            let mut packed = Packed::random(&RAGGED, 33, &mut self.random);
+            // No sequence may consist of masks alone.
+            packed.first_tokens().for_each(|id| *id = 3);
+            let table = bytes(&self.values(33 * hidden, 1.0));
+            let shift = self.values(hidden, 1.0);
+            let dropout =
+                dropout.then_some(TokenDropout { mask_token_id: MASK, train_mask_ratio: 0.12 });
+            let table = view(&table, &[33, hidden]);
+            let shift = shifted.then_some(&shift[..]);
+            let actual = embedded(self.backend, &packed, &table, shift, dropout)?;
+            let expected = embedded(&self.twin, &packed, &table, shift, dropout)?;
+            self.compare("embed", format!("width {hidden}"), &actual, &expected, hidden);
+        }
+        Ok(())
+    }
+
+    pub(super) fn layer_norm(&mut self) -> Result<(), BackendError> {
+        for (rows, cols) in [(531, 2560), (64, 768), (7, 192), (100, 33), (3, 8200), (1, 64)] {
+            let mut x = self.values(rows * cols, 3.0);
+            // A large mean must cost no digits.
+            x[..cols].iter_mut().for_each(|v| *v = self.precision.round(*v + 50.0));
+            let (gamma, beta) = (self.values(cols, 1.0), self.values(cols, 1.0));
+            let actual = normalised(self.backend, rows, cols, &x, &gamma, &beta, false)?;
+            let in_place = normalised(self.backend, rows, cols, &x, &gamma, &beta, true)?;
+            let expected = normalised(&self.twin, rows, cols, &x, &gamma, &beta, false)?;
+            let name = format!("{rows} rows of {cols}");
+            self.same("layer_norm", format!("{name}, in place"), &in_place, &actual, cols);
+            self.compare("layer_norm", name, &actual, &expected, cols);
+        }
+        Ok(())
+    }
+
+    pub(super) fn linear(&mut self) -> Result<(), BackendError> {
+        let epilogues = [Epilogue::Store, Epilogue::Accumulate, Epilogue::Gelu, Epilogue::Relu];
+        for (rows, inputs, outputs) in
+            [(333, 192, 576), (130, 64, 256), (17, 768, 96), (1, 256, 64), (65, 40, 72), (9, 37, 51)]
+        {
+            // Sums of order 1 whatever their length.
+            let scale = (3.0 / inputs as f32).sqrt();
+            let x = self.values(rows * inputs, 1.0);
+            let before = self.values(rows * 2 * outputs, 1.0);
+            let weights = [(); 2].map(|()| bytes(&self.values(outputs * inputs, scale)));
+            let biases = [(); 2].map(|()| bytes(&self.values(outputs, 0.5)));
+            let weights = [0, 1].map(|i: usize| view(&weights[i], &[outputs, inputs]));
+            let biases = [0, 1].map(|i: usize| view(&biases[i], &[outputs]));
+            for epilogue in epilogues {
+                let biases = if epilogue == Epilogue::Store { &[][..] } else { &biases };
+                let actual = multiplied(self.backend, &x, &weights, biases, epilogue, &before)?;
+                let expected = multiplied(&self.twin, &x, &weights, biases, epilogue, &before)?;
+                let name = format!("{epilogue:?} {rows} x {inputs} x {}", 2 * outputs);
+                self.compare("linear", name, &actual, &expected, 2 * outputs);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn rotary(&mut self) -> Result<(), BackendError> {
+        for (num_heads, head_dim) in [(4, 64), (3, 16), (2, 24), (5, 32), (1, 80), (2, 128)] {
+            let lengths = [1, 64, 1500, 3];
+            let packed = Packed::random(&lengths, 33, &mut self.random);
+            let (rows, cols) = (packed.tokens(), 3 * num_heads * head_dim);
+            let qkv = self.values(rows * cols, 1.0);
+            let spec = RotarySpec { num_heads, head_dim, base: 10_000.0 };
+            let actual = rotated(self.backend, &packed, spec, &qkv)?;
+            let expected = rotated(&self.twin, &packed, spec, &qkv)?;
+            let name = format!("{num_heads} heads of {head_dim}");
+            self.compare("rotary", name, &actual, &expected, cols);
+        }
+        Ok(())
+    }
+
+    pub(super) fn attention(&mut self) -> Result<(), BackendError> {
+        for head_dim in [16, 24, 32, 64, 80, 128] {
+            for alibi in [false, true] {
+                let num_heads = 3;
+                let packed = Packed::random(&RAGGED, 33, &mut self.random);
+                let qkv = self.values(packed.tokens() * 3 * num_heads * head_dim, 2.0);
+                let slopes = [0.5, 0.25, 0.707];
+                let spec = AttentionSpec {
+                    num_heads,
+                    head_dim,
+                    softmax_scale: (head_dim as f32).sqrt().recip(),
+                    alibi_slopes: alibi.then_some(&slopes[..]),
+                };
+                let actual = attended(self.backend, &packed, spec, &qkv)?;
+                let expected = attended(&self.twin, &packed, spec, &qkv)?;
+                let name = format!("heads of {head_dim}{}", if alibi { ", ALiBi" } else { "" });
+                self.compare("attention", name, &actual, &expected, num_heads * head_dim);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn gated_gelu(&mut self) -> Result<(), BackendError> {
+        for (rows, width) in [(97, 3072), (5, 512), (11, 51)] {
+            let x = self.values(rows * 2 * width, 6.0);
+            let actual = gated(self.backend, rows, width, &x)?;
+            let expected = gated(&self.twin, rows, width, &x)?;
+            self.compare("gated_gelu", format!("{rows} x {width}"), &actual, &expected, width);
+        }
+        Ok(())
+    }
+
+    pub(super) fn pool(&mut self) -> Result<(), BackendError> {
+        let packed = Packed::random(&RAGGED, 33, &mut self.random);
+        let mean = |skip_first, skip_last, max_tokens| PoolSpec::Mean {
+            skip_first,
+            skip_last,
+            max_tokens,
+        };
+        for hidden in [2560, 192, 35] {
+            let values = self.values(packed.tokens() * hidden, 2.0);
+            let specs = [mean(1, 1, 1024), mean(0, 0, usize::MAX), mean(2, 0, 40), PoolSpec::First];
+            for spec in specs {
+                let actual = pooled(self.backend, &packed, spec, hidden, &values)?;
+                let expected = pooled(&self.twin, &packed, spec, hidden, &values)?;
+                let name = format!("{spec:?}, width {hidden}");
+                self.compare("pool", name, &actual, &expected, hidden);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finite_rows(&mut self) -> Result<(), BackendError> {
+        for cols in [16, 33, 192] {
+            let mut values = self.values((cols + 2) * cols, 2.0);
+            for (row, bad) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY].into_iter().enumerate() {
+                values[row * 5 * cols + (row * 7) % cols] = bad;
+            }
+            let flags = |found: Vec<bool>| -> Vec<f32> {
+                found.into_iter().map(|finite| if finite { 1.0 } else { 0.5 }).collect()
+            };
+            let x = self.backend.activation(cols + 2, cols, &values)?;
+            let actual = flags(self.backend.finite_rows(&x)?);
+            let x = self.twin.activation(cols + 2, cols, &values)?;
+            let expected = flags(self.twin.finite_rows(&x)?);
+            self.compare("finite_rows", format!("width {cols}"), &actual, &expected, 1);
+        }
+        Ok(())
+    }
+}
+
+fn embedded<B: Backend>(
+    backend: &B,
+    packed: &Packed,
+    table: &TensorView<'_>,
+    shift: Option<&[f32]>,
+    dropout: Option<TokenDropout>,
+) -> Result<Vec<f32>, BackendError> {
+    let batch = backend.upload(packed.view()?)?;
+    let table = backend.table(table)?;
+    let shift = shift.map(|shift| backend.vector(shift)).transpose()?;
+    backend.download(&backend.embed(&batch, &table, shift.as_ref(), dropout)?)
+}
+
+fn normalised<B: Backend>(
+    backend: &B,
+    rows: usize,
+    cols: usize,
+    x: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    in_place: bool,
+) -> Result<Vec<f32>, BackendError> {
+    let mut x = backend.activation(rows, cols, x)?;
+    let (gamma, beta) = (backend.vector(gamma)?, backend.vector(beta)?);
+    if in_place {
+        backend.layer_norm_in_place(&mut x, &gamma, &beta, 1e-5)?;
+        return backend.download(&x);
+    }
+    let mut out = backend.scratch(rows, cols)?;
+    backend.layer_norm(&x, &gamma, &beta, 1e-5, &mut out)?;
+    backend.download(&out)
+}
+
+pub(super) fn multiplied<B: Backend>(
+    backend: &B,
+    x: &[f32],
+    weights: &[TensorView<'_>],
+    biases: &[TensorView<'_>],
+    epilogue: Epilogue,
+    before: &[f32],
+) -> Result<Vec<f32>, BackendError> {
+    let inputs = weights[0].shape()[1];
+    let outputs: usize = weights.iter().map(|weight| weight.shape()[0]).sum();
+    let rows = x.len() / inputs;
+    let layer = backend.linear_weights(weights, biases)?;
+    let x = backend.activation(rows, inputs, x)?;
+    let mut out = backend.activation(rows, outputs, before)?;
+    backend.linear(&x, &layer, epilogue, &mut out)?;
+    backend.download(&out)
+}
+
+fn rotated<B: Backend>(
+    backend: &B,
+    packed: &Packed,
+    spec: RotarySpec,
+    qkv: &[f32],
+) -> Result<Vec<f32>, BackendError> {
+    let batch = backend.upload(packed.view()?)?;
+    let cols = 3 * spec.num_heads * spec.head_dim;
+    let mut qkv = backend.activation(packed.tokens(), cols, qkv)?;
+    backend.rotary(&batch, spec, &mut qkv)?;
+    backend.download(&qkv)
+}
+
+pub(super) fn attended<B: Backend>(
+    backend: &B,
+    packed: &Packed,
+    spec: AttentionSpec<'_>,
+    qkv: &[f32],
+) -> Result<Vec<f32>, BackendError> {
+    let width = spec.num_heads * spec.head_dim;
+    let batch = backend.upload(packed.view()?)?;
+    let qkv = backend.activation(packed.tokens(), 3 * width, qkv)?;
+    // What is not written shows.
+    let unwritten = vec![f32::NAN; packed.tokens() * width];
+    let mut out = backend.activation(packed.tokens(), width, &unwritten)?;
+    backend.attention(&batch, spec, &qkv, &mut out)?;
+    backend.download(&out)
+}
+
+fn gated<B: Backend>(
+    backend: &B,
+    rows: usize,
+    width: usize,
+    x: &[f32],
+) -> Result<Vec<f32>, BackendError> {
+    let x = backend.activation(rows, 2 * width, x)?;
+    let mut out = backend.scratch(rows, width)?;
+    backend.gated_gelu(&x, &mut out)?;
+    backend.download(&out)
+}
+
+fn pooled<B: Backend>(
+    backend: &B,
+    packed: &Packed,
+    spec: PoolSpec,
+    hidden: usize,
+    values: &[f32],
+) -> Result<Vec<f32>, BackendError> {
+    let batch = backend.upload(packed.view()?)?;
+    let values = backend.activation(packed.tokens(), hidden, values)?;
+    backend.download(&backend.pool(&batch, spec, &values)?)
+}

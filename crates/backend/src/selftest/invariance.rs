@@ -1,0 +1,86 @@
+//! The same rows in other company must have the same bits.
+
+use super::Bench;
+use super::cases::{RAGGED, attended, bytes, multiplied, view};
+use super::random::Packed;
+use crate::{AttentionSpec, Backend, BackendError, Epilogue};
+
+impl<B: Backend> Bench<'_, B> {
+    pub(super) fn linear_invariance(&mut self) -> Result<(), BackendError> {
+        for (inputs, outputs) in [(192, 576), (768, 3072), (2560, 320)] {
+            let rows = 700;
+            let x = self.values(rows * inputs, 1.0);
+            let weights = bytes(&self.values(outputs * inputs, 0.05));
+            let bias = bytes(&self.values(outputs, 0.5));
+            let layer = self
+                .backend
+                .linear_weights(&[view(&weights, &[outputs, inputs])], &[view(&bias, &[outputs])])?;
+            let run = |first: usize, count: usize| -> Result<Vec<f32>, BackendError> {
+                let x = &x[first * inputs..(first + count) * inputs];
+                let x = self.backend.activation(count, inputs, x)?;
+                let mut out = self.backend.scratch(count, outputs)?;
+                self.backend.linear(&x, &layer, Epilogue::Store, &mut out)?;
+                self.backend.download(&out)
+            };
+            let together = run(0, rows)?;
+            let mut results = vec![(run(0, rows)?, 0)];
+            for (first, count) in [(0, 1), (5, 1), (699, 1), (3, 64), (100, 129), (650, 50)] {
+                results.push((run(first, count)?, first));
+            }
+            for (alone, first) in results {
+                let count = alone.len() / outputs;
+                let name = format!("{count} of {rows} rows from {first}, {inputs} x {outputs}");
+                let expected = &together[first * outputs..(first + count) * outputs];
+                self.same("same bits: linear", name, &alone, expected, outputs);
+            }
+        }
+        // A residual that is added must not make a difference either.
+        let (rows, inputs, outputs) = (130, 256, 64);
+        let (x, before) = (self.values(rows * inputs, 1.0), self.values(rows * outputs, 1.0));
+        let weights = bytes(&self.values(outputs * inputs, 0.05));
+        let weights = [view(&weights, &[outputs, inputs])];
+        let add = Epilogue::Accumulate;
+        let together = multiplied(self.backend, &x, &weights, &[], add, &before)?;
+        let (x, before) = (&x[..3 * inputs], &before[..3 * outputs]);
+        let few = multiplied(self.backend, x, &weights, &[], add, before)?;
+        let name = "3 rows with a residual".to_owned();
+        self.same("same bits: linear", name, &few, &together[..3 * outputs], outputs);
+        Ok(())
+    }
+
+    pub(super) fn attention_invariance(&mut self) -> Result<(), BackendError> {
+        for head_dim in [16, 64, 80] {
+            let num_heads = 2;
+            let (width, row) = (num_heads * head_dim, 3 * num_heads * head_dim);
+            let spec = AttentionSpec {
+                num_heads,
+                head_dim,
+                softmax_scale: 0.2,
+                alibi_slopes: None,
+            };
+            let parts: Vec<Vec<f32>> =
+                RAGGED.iter().map(|&length| self.values(length * row, 1.0)).collect();
+            let mut run = |order: &[usize]| -> Result<Vec<f32>, BackendError> {
+                let lengths: Vec<_> = order.iter().map(|&s| RAGGED[s]).collect();
+                let packed = Packed::random(&lengths, 9, &mut self.random);
+                let qkv: Vec<f32> = order.iter().flat_map(|&s| parts[s].iter().copied()).collect();
+                attended(self.backend, &packed, spec, &qkv)
+            };
+            let order: Vec<usize> = (0..RAGGED.len()).collect();
+            let backwards: Vec<usize> = order.iter().rev().copied().collect();
+            let (together, reversed) = (run(&order)?, run(&backwards)?);
+            let alone = order.iter().map(|&s| run(&[s])).collect::<Result<Vec<_>, _>>()?;
+            let joined = alone.concat();
+            let mut end = reversed.len();
+            let mut turned = Vec::with_capacity(end);
+            for &length in &RAGGED {
+                turned.extend_from_slice(&reversed[end - length * width..end]);
+                end -= length * width;
+            }
+            let name = |what: &str| format!("{what}, heads of {head_dim}");
+            self.same("same bits: attention", name("alone"), &joined, &together, width);
+            self.same("same bits: attention", name("backwards"), &turned, &together, width);
+        }
+        Ok(())
+    }
+}
