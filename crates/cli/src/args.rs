@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use virnucpro_pipeline::{Alphabet, DeviceChoice, ModelChoice, Pooling};
+use virnucpro_pipeline::{Alphabet, DeviceChoice, ModelChoice, Pooling, Precision, TokenBudget};
 
 use crate::terminal::{Detail, LogLevel};
 
@@ -32,7 +32,7 @@ impl Cli {
             Command::Translate(args) => args.quiet,
             Command::Consensus(args) => args.quiet,
             Command::Embed(args) => args.quiet,
-            Command::Classify(_) | Command::Models(_) => false,
+            Command::Classify(_) | Command::Models(_) | Command::Devices(_) => false,
         };
         self.log_level.unwrap_or(if is_quiet { LogLevel::Error } else { LogLevel::Warn })
     }
@@ -45,7 +45,11 @@ impl Command {
             Self::Predict(PredictArgs { stream, .. }) | Self::Embed(EmbedArgs { stream, .. }) => {
                 stream.tui
             }
-            Self::Translate(_) | Self::Consensus(_) | Self::Classify(_) | Self::Models(_) => false,
+            Self::Translate(_)
+            | Self::Consensus(_)
+            | Self::Classify(_)
+            | Self::Models(_)
+            | Self::Devices(_) => false,
         }
     }
 }
@@ -64,6 +68,8 @@ pub(crate) enum Command {
     Classify(ClassifyArgs),
     /// Convert, inspect and bundle models.
     Models(ModelsArgs),
+    /// Show what can run the models on this machine, and why something cannot.
+    Devices(DevicesArgs),
 }
 
 fn model(text: &str) -> Result<ModelChoice, std::convert::Infallible> {
@@ -72,12 +78,30 @@ fn model(text: &str) -> Result<ModelChoice, std::convert::Infallible> {
 
 #[derive(Debug, Args)]
 pub(crate) struct DeviceArgs {
-    /// Device that runs the models.
-    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
-    pub(crate) device: DeviceArg,
-    /// Worker threads [default: one per core].
+    /// Device that runs the models: auto (the first GPU, otherwise the processor; says which and
+    /// why), cpu, cuda, or cuda:N. One that is named and cannot be used is an error.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub(crate) device: DeviceChoice,
+    /// Number type of the encoders: f16, bf16 or f32 [default: f16 on a GPU, f32 on the
+    /// processor].
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) precision: Option<Precision>,
+    #[command(flatten)]
+    pub(crate) cuda: CudaArgs,
+    /// Worker threads of the processor [default: one per core].
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CudaArgs {
+    /// Folder with NVIDIA's libraries (libnvrtc, libcublasLt), before the usual places.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cuda_libraries: Option<PathBuf>,
+    /// Folder for compiled GPU kernels and matrix plans [default: virnucpro in the user's cache
+    /// folder].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cuda_cache: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -107,23 +131,6 @@ impl StreamArgs {
     }
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum DeviceArg {
-    /// The best device of this machine; says which and why.
-    Auto,
-    /// The processor.
-    Cpu,
-}
-
-impl From<DeviceArg> for DeviceChoice {
-    fn from(device: DeviceArg) -> Self {
-        match device {
-            DeviceArg::Auto => Self::Auto,
-            DeviceArg::Cpu => Self::Cpu,
-        }
-    }
-}
-
 #[derive(Debug, Args)]
 #[command(after_long_help = concat_help())]
 pub(crate) struct PredictArgs {
@@ -142,9 +149,9 @@ pub(crate) struct PredictArgs {
     /// Report shorter sequences as `too_short` instead of classifying them.
     #[arg(long, value_name = "N", default_value = "0")]
     pub(crate) min_length: usize,
-    /// Tokens in a packed batch [default: what suits the device].
-    #[arg(long, value_name = "N")]
-    pub(crate) token_budget: Option<NonZeroUsize>,
+    /// Tokens in a packed batch, or auto: what suits the device; measured on a GPU.
+    #[arg(long, value_name = "auto|N", default_value = "auto")]
+    pub(crate) token_budget: TokenBudget,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
@@ -257,9 +264,9 @@ pub(crate) struct EmbedArgs {
     /// Representation to take: 0 is the embedding, N the output of layer N [default: the last].
     #[arg(long, value_name = "N")]
     pub(crate) layer: Option<usize>,
-    /// Tokens in a packed batch [default: what suits the device].
-    #[arg(long, value_name = "N")]
-    pub(crate) token_budget: Option<NonZeroUsize>,
+    /// Tokens in a packed batch, or auto: what suits the device; measured on a GPU.
+    #[arg(long, value_name = "auto|N", default_value = "auto")]
+    pub(crate) token_budget: TokenBudget,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
@@ -283,8 +290,16 @@ pub(crate) struct ClassifyArgs {
     /// File for the table, in the layout of prediction_results.txt [default: standard output].
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) device: DeviceArgs,
+    /// Worker threads [default: one per core].
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevicesArgs {
+    /// Folder with NVIDIA's libraries (libnvrtc, libcublasLt), before the usual places.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cuda_libraries: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Embed(args) => cmd::embed::run(args, &signals.cancel, &log),
         Command::Classify(args) => cmd::classify::run(args),
         Command::Models(args) => cmd::models::run(args),
+        Command::Devices(args) => cmd::devices::run(args),
     };
     match (result, signals.exit_code()) {
         (Ok(()), _) => ExitCode::SUCCESS,

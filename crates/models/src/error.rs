@@ -100,7 +100,18 @@ fn list(lengths: &[usize]) -> String {
     lengths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+impl From<virnucpro_backend::cuda::CudaError> for ModelError {
+    fn from(error: virnucpro_backend::cuda::CudaError) -> Self {
+        Self::Backend(error.into())
+    }
+}
+
 impl ModelError {
+    /// Whether a device had no memory left.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Backend(BackendError::Cuda(error)) if error.is_out_of_memory())
+    }
+
     /// A refused setting; foreign text in `reason` is made safe to print.
     pub(crate) fn config(file: &str, reason: impl AsRef<str>) -> Self {
         Self::Config { file: one_line(file), reason: one_line(reason.as_ref()) }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use virnucpro_pipeline::{
-    CancelToken, Device, DeviceChoice, Input, ModelChoice, Monitor, PredictConfig, TranslateConfig,
+    CancelToken, Device, DeviceConfig, Input, ModelChoice, Monitor, PredictConfig, TokenBudget, TranslateConfig,
     predict, translate,
 };
 
@@ -48,10 +48,10 @@ fn predict_mini(bencher: Bencher, threads: usize) {
         chunk_length: number(500),
         threads: number(threads),
         min_length_nt: 0,
-        token_budget: None,
+        token_budget: TokenBudget::Auto,
         dedup: true,
     };
-    let device = Device::open(DeviceChoice::Cpu, threads).expect("threads start");
+    let device = Device::open(&DeviceConfig::cpu(threads)).expect("threads start");
     let cancel = CancelToken::default();
     bencher.counter(ItemsCount::new(LETTERS)).bench_local(|| {
         predict(&config, &device, &Monitor::disabled(), &cancel, &mut |_| {})

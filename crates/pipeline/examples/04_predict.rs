@@ -6,7 +6,7 @@ use std::error::Error;
 use std::num::NonZeroUsize;
 
 use virnucpro_pipeline::{
-    CancelToken, Device, DeviceChoice, Input, ModelChoice, Monitor, PredictConfig, predict,
+    CancelToken, Device, DeviceConfig, Input, ModelChoice, Monitor, PredictConfig, TokenBudget, predict,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (Some(input), Some(output)) = (args.next(), args.next()) else {
         return Err("usage: 04_predict INPUT.fa OUT_DIR".into());
     };
-    let device = Device::open(DeviceChoice::Auto, 0)?;
+    let device = Device::open(&DeviceConfig::default())?;
     let config = PredictConfig {
         inputs: vec![Input::from(&input)],
         output_dir: output.into(),
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         chunk_length: NonZeroUsize::new(500).expect("500 is not zero"),
         threads: std::thread::available_parallelism()?,
         min_length_nt: 0,
-        token_budget: None,
+        token_budget: TokenBudget::Auto,
         dedup: true,
     };
     let report =

@@ -40,7 +40,7 @@ pub fn classify(
     device: &Device,
     output: &mut dyn Write,
 ) -> Result<ClassifyReport, PipelineError> {
-    let backend = &**device.backend();
+    let backend = &**device.cpu();
     let classifier = Classifier::load(backend, &Checkpoint::open(&config.head)?)?;
     let features = read_features(&config.features, config.tensor.as_deref())?;
     let expected = classifier.num_features();

@@ -11,9 +11,12 @@ use virnucpro_seq::{Input, Record, SeqActivity, SeqError, SeqStage, Supervision}
 
 use crate::inputs::{CountedRecords, TotalEstimate, warnings};
 use crate::loader::{Finished, Stretch};
-use crate::stream::{self, DEFAULT_TOKEN_BUDGET, Engine, StreamConfig};
+use crate::engine::Engine;
+use crate::stream::{self, StreamConfig};
 use crate::watch::supervise;
-use crate::{CancelToken, Device, PipelineError, Progress, ProgressSink};
+use crate::{
+    CancelToken, ChosenBudget, Device, PipelineError, Progress, ProgressSink, TokenBudget,
+};
 
 /// Sequences embedded together; bounds the memory of short ones.
 const WINDOW_SEQUENCES: usize = 2048;
@@ -61,8 +64,8 @@ pub struct EmbedConfig {
     pub alphabet: Option<Alphabet>,
     /// Representation to take; the last one if not given.
     pub layer: Option<usize>,
-    /// Tokens of a packed batch; the default suits the device.
-    pub token_budget: Option<NonZeroUsize>,
+    /// Tokens of a packed batch.
+    pub token_budget: TokenBudget,
     /// Threads that tokenise; the device has its own.
     pub threads: NonZeroUsize,
     /// Embed identical sequences once; the results are the same either way.
@@ -86,6 +89,8 @@ pub struct EmbedReport {
     pub packing_efficiency: Option<f64>,
     /// What the monitor measured.
     pub performance: RunSummary,
+    /// Tokens of a packed batch, and why.
+    pub token_budget: ChosenBudget,
     /// Files written.
     pub files: Vec<PathBuf>,
     /// What a user should know about the input.
@@ -112,16 +117,17 @@ pub fn embed(
     let total = TotalEstimate::new(&config.inputs, drawn);
     let source = EncoderSource::open(&config.model)?;
     let alphabet = check_alphabet(config, &source)?;
-    let token_budget = config.token_budget.unwrap_or(DEFAULT_TOKEN_BUDGET);
-    let mut engine = Engine::new(device.backend());
-    engine.load("embed", &source, token_budget, config.layer, config.pooling)?;
+    let metadata = metadata(config, &source);
+    let mut engine = Engine::new(device);
+    engine.load("embed", source, config.layer, config.pooling)?;
+    let token_budget = engine.prepare(config.token_budget)?;
     let hidden_size = engine.hidden_size(0);
-    monitor.note("settings", settings(config, token_budget));
+    monitor.note("settings", settings(config, device, token_budget.tokens));
     let layout = match config.pooling {
         Pooling::None => EmbeddingLayout::PerToken,
         Pooling::Mean | Pooling::Bos => EmbeddingLayout::Pooled,
     };
-    let spec = EmbeddingSpec { hidden_size, layout, metadata: metadata(config, &source) };
+    let spec = EmbeddingSpec { hidden_size, layout, metadata };
     let mut writer = EmbeddingWriter::create(&config.output, spec)?;
     let state = RefCell::new((Letters::default(), Progress::default()));
     let (mut unknown_tokens, mut fanned_out) = (0, 0);
@@ -158,6 +164,7 @@ pub fn embed(
     };
     let stream_config = StreamConfig {
         threads: config.threads,
+        token_budget: token_budget.tokens,
         dedup: config.dedup,
         monitor: monitor.clone(),
         cancel: cancel.clone(),
@@ -175,6 +182,7 @@ pub fn embed(
         hidden_size,
         packing_efficiency: performance.packing_efficiency,
         performance,
+        token_budget,
         files: Vec::new(),
         warnings: Vec::new(),
     };
@@ -201,7 +209,11 @@ fn check_alphabet(config: &EmbedConfig, source: &EncoderSource) -> Result<Alphab
 }
 
 /// The settings of a run, by name, for the log of the monitor.
-fn settings(config: &EmbedConfig, token_budget: NonZeroUsize) -> serde_json::Value {
+fn settings(
+    config: &EmbedConfig,
+    device: &Device,
+    token_budget: NonZeroUsize,
+) -> serde_json::Value {
     let inputs: Vec<_> =
         config.inputs.iter().map(|input| input.path().display().to_string()).collect();
     serde_json::json!({
@@ -211,6 +223,8 @@ fn settings(config: &EmbedConfig, token_budget: NonZeroUsize) -> serde_json::Val
         "model": config.model.display().to_string(),
         "layer": config.layer,
         "pooling": pooling_name(config.pooling),
+        "device": device.name(),
+        "precision": device.precision().name(),
         "threads": config.threads.get(),
         "token_budget": token_budget.get(),
         "dedup": config.dedup,

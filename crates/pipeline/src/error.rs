@@ -1,6 +1,7 @@
 //! What can end a run.
 
-use virnucpro_backend::BackendError;
+use virnucpro_backend::cuda::CudaError;
+use virnucpro_backend::{BackendError, Precision};
 use virnucpro_batch::BatchError;
 use virnucpro_models::ModelError;
 use virnucpro_output::Error as OutputError;
@@ -27,6 +28,16 @@ pub enum PipelineError {
     /// The device could not be opened.
     #[error(transparent)]
     Device(#[from] BackendError),
+    /// A precision was asked for that the device does not compute in.
+    #[error("precision {precision} was asked for, but {device} computes in f32 ({reason})")]
+    Precision {
+        /// What was asked for.
+        precision: Precision,
+        /// The device.
+        device: String,
+        /// Why this device.
+        reason: String,
+    },
     /// An output could not be written.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -68,6 +79,12 @@ pub enum PipelineError {
 impl From<std::io::Error> for PipelineError {
     fn from(error: std::io::Error) -> Self {
         Self::Output(error.into())
+    }
+}
+
+impl From<CudaError> for PipelineError {
+    fn from(error: CudaError) -> Self {
+        Self::Device(error.into())
     }
 }
 

@@ -5,10 +5,12 @@
 //! function here: [`predict()`], [`translate()`], [`consensus()`], [`embed()`], [`classify()`].
 #![forbid(unsafe_code)]
 
+mod budget;
 mod classify;
 mod consensus;
 mod device;
 mod embed;
+mod engine;
 mod error;
 mod inputs;
 mod loader;
@@ -20,13 +22,16 @@ mod watch;
 
 pub use classify::{ClassifyConfig, ClassifyReport, classify, classify_to_file};
 pub use consensus::{ConsensusReport, consensus};
-pub use device::{Device, DeviceChoice};
+pub use budget::{ChosenBudget, TokenBudget};
+pub use device::{Device, DeviceChoice, DeviceConfig};
 pub use embed::{Alphabet, EmbedConfig, EmbedReport, embed};
 pub use error::PipelineError;
 pub use predict::{ModelChoice, PredictConfig, PredictReport, predict};
 pub use progress::{Progress, ProgressSink};
 pub use translate::{TranslateConfig, TranslateReport, translate};
 
+pub use virnucpro_backend::Precision;
+pub use virnucpro_backend::cuda::{CudaLibrary, CudaProbe};
 pub use virnucpro_models::{
     Bundle, Converted, Pooling, bundle, bundle::BundleRecipe, bundle::ClassifierFile, convert,
 };

@@ -5,68 +5,18 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use virnucpro_backend::cpu::CpuBackend;
-use virnucpro_models::{EncoderSource, ModelError, Pooling};
 use virnucpro_runner::monitor::{Monitor, StageMeter, StageRole, StageSpec};
 use virnucpro_runner::{
-    AsyncInferenceRunner, CancelToken, EncoderTask, Encoders, HostDevice, InferenceResults,
-    RunnerConfig,
+    AsyncInferenceRunner, CancelToken, InferenceResults, RunnerConfig, StagedDevice,
 };
 use virnucpro_seq::{SeqError, Supervision};
 
 use crate::PipelineError;
+use crate::engine::{Engine, Stage};
 use crate::loader::{Finished, Ledger, Loader, LoaderConfig, LoaderTask, NextWindow, Stretch};
-
-/// Tokens of a packed batch unless the user says otherwise. On two cores the `mini` encoders are
-/// fastest at 1,024 and 2,048 tokens and lose 6 to 8 % at 4,096, where activations leave the
-/// caches (BENCHMARKS.md); the larger of the two packs a little better.
-pub(crate) const DEFAULT_TOKEN_BUDGET: NonZeroUsize =
-    NonZeroUsize::new(2048).expect("the default is positive");
 
 /// How often progress is reported while nothing is finished.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
-
-/// The encoders of a run on their device, with their tokenizers.
-pub(crate) struct Engine {
-    backend: Arc<CpuBackend>,
-    encoders: Vec<EncoderTask<CpuBackend>>,
-    tasks: Vec<LoaderTask>,
-}
-
-impl Engine {
-    pub(crate) fn new(backend: &Arc<CpuBackend>) -> Self {
-        Self { backend: Arc::clone(backend), encoders: Vec::new(), tasks: Vec::new() }
-    }
-
-    /// Loads an encoder as the next task; `layer` is the last one unless given.
-    pub(crate) fn load(
-        &mut self,
-        name: &str,
-        source: &EncoderSource,
-        token_budget: NonZeroUsize,
-        layer: Option<usize>,
-        pooling: Pooling,
-    ) -> Result<(), PipelineError> {
-        let last = source.config().num_hidden_layers();
-        let layer = layer.unwrap_or(last);
-        if layer > last {
-            return Err(ModelError::NoSuchLayer { layer, last }.into());
-        }
-        let tokenizer = source.tokenizer()?;
-        let encoder = source.load(&*self.backend)?;
-        let is_pooled = pooling != Pooling::None;
-        let hidden_size = encoder.hidden_size();
-        let name = name.into();
-        self.tasks.push(LoaderTask { name, tokenizer, token_budget, hidden_size, is_pooled });
-        self.encoders.push(EncoderTask { encoder, layer, pooling });
-        Ok(())
-    }
-
-    /// Width of the embeddings of encoder number `task`.
-    pub(crate) fn hidden_size(&self, task: usize) -> usize {
-        self.encoders[task].encoder.hidden_size()
-    }
-}
 
 /// The meter of the thread that writes the outputs.
 pub(crate) fn write_meter(monitor: &Monitor) -> StageMeter {
@@ -77,6 +27,7 @@ pub(crate) fn write_meter(monitor: &Monitor) -> StageMeter {
 /// Settings of a stream.
 pub(crate) struct StreamConfig {
     pub(crate) threads: NonZeroUsize,
+    pub(crate) token_budget: NonZeroUsize,
     pub(crate) dedup: bool,
     pub(crate) monitor: Monitor,
     pub(crate) cancel: CancelToken,
@@ -91,21 +42,41 @@ pub(crate) fn run<I, S>(
     source: I,
     engine: Engine,
     config: StreamConfig,
-    mut take: impl FnMut(Finished<S>) -> Result<(), PipelineError>,
-    mut report: impl FnMut(u64),
+    take: impl FnMut(Finished<S>) -> Result<(), PipelineError>,
+    report: impl FnMut(u64),
 ) -> Result<Option<I>, PipelineError>
 where
     I: Iterator<Item = Result<S, SeqError>> + Send + 'static,
     S: Stretch,
 {
-    let Engine { backend, encoders, tasks } = engine;
-    let StreamConfig { threads, dedup, monitor, cancel, supervision } = config;
+    let (tasks, stage) = engine.into_parts(config.token_budget)?;
+    match stage {
+        Stage::Cpu(device, model) => run_on(device, model, tasks, source, config, take, report),
+        Stage::Cuda(device, model) => run_on(device, model, tasks, source, config, take, report),
+    }
+}
+
+fn run_on<M, D, I, S>(
+    device: D,
+    model: M,
+    tasks: Vec<LoaderTask>,
+    source: I,
+    config: StreamConfig,
+    mut take: impl FnMut(Finished<S>) -> Result<(), PipelineError>,
+    mut report: impl FnMut(u64),
+) -> Result<Option<I>, PipelineError>
+where
+    M: Send + Sync + 'static,
+    D: StagedDevice<M> + 'static,
+    D::Slot: 'static,
+    I: Iterator<Item = Result<S, SeqError>> + Send + 'static,
+    S: Stretch,
+{
+    let StreamConfig { threads, dedup, monitor, cancel, supervision, .. } = config;
     let ledger = Arc::new(Ledger::new(tasks.len(), dedup));
     let runner_config =
         RunnerConfig { monitor: monitor.clone(), cancel: cancel.clone(), ..Default::default() };
-    let device = Arc::new(HostDevice::new(backend));
-    let model = Arc::new(Encoders { tasks: encoders });
-    let runner = AsyncInferenceRunner::new(model, device, runner_config)?;
+    let runner = AsyncInferenceRunner::new(Arc::new(model), Arc::new(device), runner_config)?;
     let loader_config = LoaderConfig { threads, dedup, monitor };
     let (loader, batches) = Loader::start(source, tasks, &ledger, loader_config)?;
     let results = runner.run(batches).inspect_err(|_| {
@@ -129,10 +100,13 @@ where
     outcome.map(|()| source)
 }
 
-fn collect_all<S: Stretch>(
-    results: InferenceResults<Encoders<CpuBackend>, HostDevice<CpuBackend>>,
-    ledger: &Ledger<S>,
-) {
+fn collect_all<M, D, S>(results: InferenceResults<M, D>, ledger: &Ledger<S>)
+where
+    M: Send + Sync + 'static,
+    D: StagedDevice<M> + 'static,
+    D::Slot: 'static,
+    S: Stretch,
+{
     for result in results {
         match result {
             Ok(result) if ledger.place(&result) => {}

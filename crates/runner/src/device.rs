@@ -1,9 +1,9 @@
 //! What a device does for the runner: three stages with one signature each.
 
-use virnucpro_backend::PackedView;
+use virnucpro_backend::{PackedView, Precision};
 use virnucpro_batch::PackedBatch;
 
-use crate::monitor::StageTimes;
+use crate::monitor::StageSpans;
 
 /// Any failure of a device or of the source of batches.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -17,28 +17,6 @@ pub enum StagingMemory {
     Pageable,
     /// The device computes in the memory of the host; nothing is staged.
     Host,
-}
-
-/// Number type a device computes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// 32-bit floating point.
-    F32,
-    /// IEEE half precision.
-    F16,
-    /// bfloat16.
-    Bf16,
-}
-
-impl Precision {
-    /// The name users know.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-        }
-    }
 }
 
 /// Why a device cannot run a model on packed batches.
@@ -140,9 +118,18 @@ pub trait StagedDevice<M: ?Sized>: Send + Sync {
         batch: &PackedBatch,
     ) -> Result<Retrieved, BoxError>;
 
-    /// Times of the slot's last batch by the device's own clock, where it has one; otherwise the
-    /// time that the stages took on the host is reported.
-    fn stage_times(&self, _slot: &mut Self::Slot) -> Option<StageTimes> {
-        None
+    /// Whether stages return before they are done and the device tells their times by its own
+    /// clock; otherwise the time that they took on the host is reported.
+    fn has_own_clock(&self) -> bool {
+        false
+    }
+
+    /// When the slot's last batch, which has been retrieved, was in which stage; asked only of
+    /// devices with a clock of their own.
+    ///
+    /// # Errors
+    /// The device's own failure.
+    fn stage_spans(&self, _slot: &mut Self::Slot) -> Result<Option<StageSpans>, BoxError> {
+        Ok(None)
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use virnucpro_backend::{Backend, PackedView};
+use virnucpro_backend::{Backend, PackedView, Precision};
 use virnucpro_batch::PackedBatch;
 use virnucpro_models::{Encoder, ModelError, Pooling, packed_view};
 
-use crate::device::{BoxError, Precision, Retrieved, StagedDevice, StagingMemory, Unsupported};
+use crate::device::{BoxError, Retrieved, StagedDevice, StagingMemory, Unsupported};
 
 /// One encoder with what is wanted of it.
 pub struct EncoderTask<B: Backend> {
@@ -46,18 +46,47 @@ pub struct HostSlot<B: Backend> {
 /// A stage was called out of order.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct OutOfOrder(&'static str);
+pub(crate) struct OutOfOrder(pub(crate) &'static str);
 
 #[derive(Debug, thiserror::Error)]
 #[error("no encoder has number {task}; there are {tasks}")]
-struct NoSuchTask {
+pub(crate) struct NoSuchTask {
     task: usize,
     tasks: usize,
 }
 
 impl<B: Backend> Encoders<B> {
-    fn get(&self, task: usize) -> Result<&EncoderTask<B>, NoSuchTask> {
+    pub(crate) fn get(&self, task: usize) -> Result<&EncoderTask<B>, NoSuchTask> {
         self.tasks.get(task).ok_or(NoSuchTask { task, tasks: self.tasks.len() })
+    }
+
+    /// Refuses a backend that cannot run one of the encoders on packed batches.
+    pub(crate) fn check(&self, backend: &B) -> Result<(), Unsupported> {
+        for task in &self.tasks {
+            let check: Result<(), ModelError> = task.encoder.check(backend);
+            check.map_err(|e| Unsupported {
+                device: backend.device_name(),
+                missing: e.to_string(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Computes one batch on `device`, all stages in turn.
+    ///
+    /// # Errors
+    /// The device's own failure, or a task that does not exist.
+    pub fn compute_now<D: StagedDevice<Self>>(
+        &self,
+        device: &D,
+        task: usize,
+        batch: &PackedBatch,
+    ) -> Result<Retrieved, BoxError> {
+        let mut slot = device.open_slot(self)?;
+        device.transfer(self, task, packed_view(batch)?, &mut slot)?;
+        device.compute(self, &mut slot)?;
+        device.synchronize(&mut slot)?;
+        device.retrieve(self, &mut slot)
     }
 }
 
@@ -73,11 +102,7 @@ impl<B: Backend> StagedDevice<Encoders<B>> for HostDevice<B> {
     }
 
     fn check_packed(&self, model: &Encoders<B>) -> Result<(), Unsupported> {
-        for task in &model.tasks {
-            let check: Result<(), ModelError> = task.encoder.check(&self.0);
-            check.map_err(|e| Unsupported { device: self.name(), missing: e.to_string() })?;
-        }
-        Ok(())
+        model.check(&*self.0)
     }
 
     fn open_slot(&self, _model: &Encoders<B>) -> Result<HostSlot<B>, BoxError> {
@@ -142,9 +167,6 @@ impl<B: Backend> StagedDevice<Encoders<B>> for HostDevice<B> {
         task: usize,
         batch: &PackedBatch,
     ) -> Result<Retrieved, BoxError> {
-        let mut slot = self.open_slot(model)?;
-        self.transfer(model, task, packed_view(batch)?, &mut slot)?;
-        self.compute(model, &mut slot)?;
-        self.retrieve(model, &mut slot)
+        model.compute_now(self, task, batch)
     }
 }

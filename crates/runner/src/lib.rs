@@ -9,6 +9,7 @@
 mod batch;
 mod cancel;
 mod device;
+mod cuda;
 mod encoders;
 mod error;
 #[doc(hidden)]
@@ -19,7 +20,9 @@ mod sync;
 
 pub use batch::{InferenceBatch, InferenceResult, LoaderFailure};
 pub use cancel::CancelToken;
-pub use device::{BoxError, Precision, Retrieved, StagedDevice, StagingMemory, Unsupported};
+pub use device::{BoxError, Retrieved, StagedDevice, StagingMemory, Unsupported};
+pub use virnucpro_backend::Precision;
+pub use cuda::{CudaDevice, CudaDeviceSlot, ExactEncoders, LoadExact};
 pub use encoders::{EncoderTask, Encoders, HostDevice, HostSlot};
 pub use error::{RunnerError, Stage};
 pub use runner::{

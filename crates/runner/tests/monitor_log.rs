@@ -37,6 +37,7 @@ fn batch(monitor: &Monitor, batch_idx: u64) -> BatchRecord {
             compute: Duration::from_micros(1000 + batch_idx),
             dtoh: Duration::from_micros(50),
         },
+        idle_before: None,
         htod_bytes: 8000,
         dtoh_bytes: 400,
         non_finite: usize::from(batch_idx == 7),

@@ -137,6 +137,12 @@ impl CudaBackend {
         self.context.memory()
     }
 
+    /// Makes matrix plans anew, for the size of the batch that comes next; until then one plan
+    /// serves every size, so that results do not depend on it.
+    pub fn forget_plans(&self) {
+        self.gemm.forget();
+    }
+
     /// How each matrix product is done, largest first.
     pub fn plans(&self) -> Vec<PlanReport> {
         self.gemm.reports()

@@ -83,6 +83,13 @@ pub enum CudaError {
     },
 }
 
+impl CudaError {
+    /// Whether the device had no memory left.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::OutOfMemory { .. })
+    }
+}
+
 /// Turns the driver's answer into ours.
 pub(super) trait DriverResult<T> {
     /// Names what was asked of the driver.

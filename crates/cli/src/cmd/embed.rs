@@ -22,7 +22,7 @@ pub(crate) fn run(args: &EmbedArgs, cancel: &CancelToken, log: &Log) -> anyhow::
         threads: super::threads(args.device.threads),
         dedup: !args.stream.no_dedup,
     };
-    let monitor = super::start_monitor(&args.stream)?;
+    let monitor = super::start_monitor(&args.stream, &device)?;
     let title = format!("virnucpro embed on {}", device.name());
     let detail = args.stream.detail(args.quiet);
     let reads_stdin = super::reads_stdin(&args.inputs);
@@ -32,6 +32,7 @@ pub(crate) fn run(args: &EmbedArgs, cancel: &CancelToken, log: &Log) -> anyhow::
     let report = result?;
     if !args.quiet {
         console::warnings(&report.warnings);
+        eprintln!("token budget: {}", report.token_budget);
         eprint!("{}", report.performance.table());
         let efficiency = report.packing_efficiency.unwrap_or_default();
         println!(

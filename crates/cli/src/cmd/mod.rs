@@ -2,6 +2,7 @@
 
 pub(crate) mod classify;
 pub(crate) mod consensus;
+pub(crate) mod devices;
 pub(crate) mod embed;
 pub(crate) mod models;
 pub(crate) mod predict;
@@ -11,7 +12,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread;
 
-use virnucpro_pipeline::{Device, Input, Monitor, MonitorConfig};
+use virnucpro_pipeline::{Device, DeviceConfig, Input, Monitor, MonitorConfig};
 
 use crate::args::{DeviceArgs, StreamArgs};
 
@@ -30,10 +31,20 @@ fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
 }
 
 fn open_device(args: &DeviceArgs) -> anyhow::Result<Device> {
-    Ok(Device::open(args.device.into(), threads(args.threads).get())?)
+    Ok(Device::open(&DeviceConfig {
+        choice: args.device,
+        threads: threads(args.threads).get(),
+        precision: args.precision,
+        library_dir: args.cuda.cuda_libraries.clone(),
+        cache_dir: args.cuda.cuda_cache.clone(),
+    })?)
 }
 
-fn start_monitor(args: &StreamArgs) -> anyhow::Result<Monitor> {
-    let (metrics, trace) = (args.metrics.clone(), args.trace.clone());
-    Ok(Monitor::start(MonitorConfig { metrics, trace, ..MonitorConfig::default() })?)
+fn start_monitor(args: &StreamArgs, device: &Device) -> anyhow::Result<Monitor> {
+    Ok(Monitor::start(MonitorConfig {
+        metrics: args.metrics.clone(),
+        trace: args.trace.clone(),
+        nvml_devices: device.gpu_bus_ids(),
+        ..MonitorConfig::default()
+    })?)
 }

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &PredictArgs, cancel: &CancelToken, log: &Log) -> anyhow
         token_budget: args.token_budget,
         dedup: !args.stream.no_dedup,
     };
-    let monitor = super::start_monitor(&args.stream)?;
+    let monitor = super::start_monitor(&args.stream, &device)?;
     let title = format!("virnucpro predict on {}", device.name());
     let detail = args.stream.detail(is_silent);
     let reads_stdin = super::reads_stdin(&args.inputs);
@@ -36,6 +36,7 @@ pub(crate) fn run(args: &PredictArgs, cancel: &CancelToken, log: &Log) -> anyhow
         console::warnings(&report.summary.warnings);
     }
     if !is_silent {
+        eprintln!("token budget: {}", report.token_budget);
         eprint!("{}", report.performance.table());
     }
     let mut out = io::stdout().lock();

@@ -57,6 +57,14 @@ impl<B: Backend> Encoder<B> {
         }
     }
 
+    /// Number of token ids.
+    pub fn vocab_size(&self) -> usize {
+        match self {
+            Self::Esm2(model) => model.config().vocab_size,
+            Self::DnabertS(model) => model.config().vocab_size,
+        }
+    }
+
     /// Number of layers, which is also the number of the last representation.
     pub fn num_hidden_layers(&self) -> usize {
         match self {

@@ -21,9 +21,12 @@ use virnucpro_seq::{Input, translate_records_supervised};
 
 use crate::inputs::{CountedRecords, TotalEstimate};
 use crate::loader::Finished;
-use crate::stream::{self, DEFAULT_TOKEN_BUDGET, Engine, StreamConfig};
+use crate::engine::Engine;
+use crate::stream::{self, StreamConfig};
 use crate::watch::supervise;
-use crate::{CancelToken, Device, PipelineError, Progress, ProgressSink};
+use crate::{
+    CancelToken, ChosenBudget, Device, PipelineError, Progress, ProgressSink, TokenBudget,
+};
 use scorer::Scorer;
 use window::{NUCLEOTIDE, PROTEIN, Window, Windows};
 use writer::Outputs;
@@ -71,8 +74,8 @@ pub struct PredictConfig {
     pub threads: NonZeroUsize,
     /// Shorter input sequences are listed as `too_short` and not classified.
     pub min_length_nt: usize,
-    /// Tokens of a packed batch; the default suits the device.
-    pub token_budget: Option<NonZeroUsize>,
+    /// Tokens of a packed batch.
+    pub token_budget: TokenBudget,
     /// Embed identical sequences once; the results are the same either way.
     pub dedup: bool,
 }
@@ -84,6 +87,8 @@ pub struct PredictReport {
     pub summary: Summary,
     /// What the monitor measured.
     pub performance: RunSummary,
+    /// Tokens of a packed batch, and why.
+    pub token_budget: ChosenBudget,
     /// Files written.
     pub files: Vec<PathBuf>,
 }
@@ -106,19 +111,19 @@ pub fn predict(
     let (records, drawn) = CountedRecords::open(&config.inputs, &supervision)?;
     let total = TotalEstimate::new(&config.inputs, drawn);
     let bundle = config.model.open()?;
-    let token_budget = config.token_budget.unwrap_or(DEFAULT_TOKEN_BUDGET);
-    let backend = device.backend();
+    let backend = device.cpu();
     let classifier = bundle.classifier(&**backend, config.chunk_length.get())?;
     let sources = [bundle.nucleotide_encoder()?, bundle.protein_encoder()?];
     let [nucleotide, protein] = [0, 1].map(|i| sources[i].checkpoint().summary().total_parameters);
     let parameters = [protein, nucleotide, classifier.num_parameters()];
-    let mut engine = Engine::new(backend);
-    for (name, source) in [NUCLEOTIDE_NAME, PROTEIN_NAME].into_iter().zip(&sources) {
-        engine.load(name, source, token_budget, None, Pooling::Mean)?;
+    let mut engine = Engine::new(device);
+    for (name, source) in [NUCLEOTIDE_NAME, PROTEIN_NAME].into_iter().zip(sources) {
+        engine.load(name, source, None, Pooling::Mean)?;
     }
+    let token_budget = engine.prepare(config.token_budget)?;
     let scorer = Scorer { backend: Arc::clone(backend), classifier };
     let load_model = started.elapsed();
-    monitor.note("settings", summary::settings(config, token_budget).into());
+    monitor.note("settings", summary::settings(config, token_budget.tokens).into());
     let output_dir = OutputDir::create(&config.output_dir)?;
     let mut outputs = Outputs::create(&config.output_dir)?;
     let mut ids = DuplicateIds::new(config.output_dir.join("summary.json"));
@@ -152,6 +157,7 @@ pub fn predict(
     };
     let stream_config = StreamConfig {
         threads: config.threads,
+        token_budget: token_budget.tokens,
         dedup: config.dedup,
         monitor: monitor.clone(),
         cancel: cancel.clone(),
@@ -169,7 +175,7 @@ pub fn predict(
         bundle: &bundle,
         parameters,
         input_stats,
-        token_budget,
+        token_budget: token_budget.tokens,
         started,
         load_model,
         performance,
@@ -180,7 +186,7 @@ pub fn predict(
     }
     output_dir.keep();
     let files = outputs.commit(&summary)?;
-    Ok(PredictReport { summary, performance: performance.clone(), files })
+    Ok(PredictReport { summary, performance: performance.clone(), token_budget, files })
 }
 
 /// The nucleotide encoder in reports.

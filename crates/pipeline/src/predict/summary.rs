@@ -79,7 +79,7 @@ impl Facts<'_> {
             tool: Tool { name: "virnucpro".into(), version: env!("CARGO_PKG_VERSION").into() },
             settings: settings(self.config, self.token_budget),
             model,
-            precision: self.device.precision().into(),
+            precision: self.device.precision().name().into(),
             device: self.device.name(),
             inputs: self.input_stats.iter().map(summarise).collect(),
             warnings: self.warnings(&counts),

@@ -53,7 +53,9 @@ pub use error::MonitorError;
 pub use handle::{Monitor, MonitorConfig};
 pub use line::{BatchLine, MetricsEvent, MetricsLine, RunLine, SCHEMA_VERSION, SampleLine};
 pub use process::{ProcessSample, ProcessSampler};
-pub use record::{BatchRecord, InputProgress, QueueDepth, QueueState, StageTimes};
+pub use record::{
+    BatchRecord, InputProgress, QueueDepth, QueueState, Span, StageSpans, StageTimes,
+};
 pub use snapshot::{Rates, Snapshot};
 pub use stage::{StageLoad, StageMeter, StageRole, StageSpec};
 pub use summary::{

@@ -2,7 +2,10 @@
 //!
 //! Plain data: how it is counted is the business of `totals`, how it is written of `line`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +18,41 @@ pub struct StageTimes {
     pub compute: Duration,
     /// D2H transfer of the embeddings.
     pub dtoh: Duration,
+}
+
+/// A stretch of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// When it began.
+    pub start: Instant,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+impl Span {
+    /// When it was over.
+    pub fn end(self) -> Instant {
+        self.start + self.duration
+    }
+}
+
+/// When a batch was in which stage, by the device's own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageSpans {
+    /// H2D transfer of the inputs.
+    pub htod: Span,
+    /// Forward pass and pooling.
+    pub compute: Span,
+    /// D2H transfer of the embeddings.
+    pub dtoh: Span,
+}
+
+impl StageSpans {
+    /// How long each took.
+    pub fn times(self) -> StageTimes {
+        let Self { htod, compute, dtoh } = self;
+        StageTimes { htod: htod.duration, compute: compute.duration, dtoh: dtoh.duration }
+    }
 }
 
 /// How full the loader's queue was, judged by how long the device waited for a batch.
@@ -91,6 +129,9 @@ pub struct BatchRecord {
     pub queues: Vec<QueueDepth>,
     /// Time on the device.
     pub times: StageTimes,
+    /// How long the device computed nothing before this batch, by its own clock; `None` before
+    /// the first one and for devices without a clock.
+    pub idle_before: Option<Duration>,
     /// Bytes moved to the device.
     pub htod_bytes: u64,
     /// Bytes moved back.

@@ -11,6 +11,7 @@ use super::{
     clock::Clock,
     meter::{Activity, Gauges, StageTotals},
     number::{rounded, share},
+    record::Span,
     sync::lock,
     timeline::Timeline,
 };
@@ -162,6 +163,14 @@ impl StageMeter {
     /// Counts a wait for room at the output that was timed elsewhere.
     pub fn add_wait_out(&self, elapsed: Duration) {
         self.add(Activity::WaitOut, elapsed);
+    }
+
+    /// Counts work that the stage did on a device's own time, and draws it.
+    pub fn record(&self, name: &str, args: &[(&str, u64)], Span { start, duration }: Span) {
+        self.add(Activity::Busy, duration);
+        if let Some(timeline) = &self.stage.timeline {
+            timeline.span(self.stage.spec.name, name, start, start + duration, args);
+        }
     }
 
     fn add(&self, activity: Activity, elapsed: Duration) {

@@ -23,6 +23,9 @@ pub struct RunSummary {
     pub sequences_per_s: f64,
     /// Tokens ÷ Σ max(budget, tokens of the batch), 0..1; `None` before any batch.
     pub packing_efficiency: Option<f64>,
+    /// Share of the time between first and last batch that the device computed nothing, 0..1, by
+    /// its own clock; `None` for a device without one.
+    pub device_idle: Option<f64>,
     /// Sequences answered from the cache of earlier ones.
     pub duplicates: u64,
     /// Sequences whose embedding held NaN or an infinity.

@@ -83,7 +83,9 @@ impl RunSummary {
                 grouped(self.tokens_per_s),
                 grouped(self.sequences_per_s),
                 self.packing_efficiency.map_or("-".to_owned(), percent)
-            ),
+            ) + &self.device_idle.map_or(String::new(), |idle| {
+                format!(", device idle between batches {}", percent(idle))
+            }),
             format!(
                 "loader wait: mean {:.2} ms, longest {:.2} ms; queue full {}, normal {}, starved {}",
                 self.wait.mean_ms,
@@ -225,6 +227,7 @@ mod tests {
             tokens: 123_456_789,
             tokens_per_s: 61_728_394.5,
             sequences_per_s: 617_283.5,
+            device_idle: None,
             packing_efficiency: Some(0.9871),
             duplicates: 10,
             non_finite: 2,

@@ -38,6 +38,7 @@ fn batch(batch_idx: u64, total_tokens: usize) -> BatchRecord {
         slot_wait: Duration::ZERO,
         queues: Vec::new(),
         times: StageTimes::default(),
+        idle_before: None,
         htod_bytes: 0,
         dtoh_bytes: 0,
         non_finite: 0,
@@ -211,6 +212,7 @@ fn summary_counts_each_task_by_itself() {
         monitor.record_batch(BatchRecord {
             task: Arc::from(task),
             times,
+            idle_before: None,
             htod_bytes: 10,
             dtoh_bytes: 20,
             non_finite: 1,

@@ -22,6 +22,8 @@ pub(crate) struct BatchTotals {
     htod: Duration,
     compute: Duration,
     dtoh: Duration,
+    /// Idle and compute time of the batches whose idle time is known.
+    idle: Option<(Duration, Duration)>,
     pub(crate) htod_bytes: u64,
     pub(crate) dtoh_bytes: u64,
     pub(crate) non_finite: u64,
@@ -38,6 +40,10 @@ impl BatchTotals {
         self.htod += record.times.htod;
         self.compute += record.times.compute;
         self.dtoh += record.times.dtoh;
+        if let Some(idle) = record.idle_before {
+            let (before, compute) = self.idle.unwrap_or_default();
+            self.idle = Some((before + idle, compute + record.times.compute));
+        }
         self.htod_bytes += record.htod_bytes;
         self.dtoh_bytes += record.dtoh_bytes;
         self.non_finite += record.non_finite as u64;
@@ -47,6 +53,12 @@ impl BatchTotals {
     /// Tokens ÷ Σ max(budget, tokens of the batch), 0..1; `None` before any token could be held.
     pub(crate) fn packing_efficiency(&self) -> Option<f64> {
         (self.capacity_tokens > 0).then(|| share(self.tokens as f64, self.capacity_tokens as f64))
+    }
+
+    /// Idle ÷ (idle + compute time) of the device between batches, 0..1, by its own clock.
+    pub(crate) fn idle_share(&self) -> Option<f64> {
+        let (idle, compute) = self.idle?;
+        Some(rounded(share(idle.as_secs_f64(), (idle + compute).as_secs_f64()), 4))
     }
 
     pub(crate) fn summary(&self, task: &str) -> TaskSummary {

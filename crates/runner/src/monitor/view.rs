@@ -115,6 +115,7 @@ impl Core {
             tokens_per_s: rounded(overall.per_second(overall.counts.tokens), 1),
             sequences_per_s: rounded(overall.per_second(overall.counts.sequences), 1),
             packing_efficiency: batches.packing_efficiency().map(|value| rounded(value, 4)),
+            device_idle: batches.idle_share(),
             duplicates: state.duplicates,
             non_finite: batches.non_finite,
             recomputed: batches.recomputed,

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
+use virnucpro_backend::Precision;
 use virnucpro_batch::{PackedBatch, SequenceId, TokenizedSequence};
 
 use super::shared::{Job, Shared};
 use super::stages::guarded;
-use crate::device::{Precision, Retrieved, StagedDevice};
+use crate::device::{Retrieved, StagedDevice};
 use crate::error::Stage;
 use crate::{InferenceBatch, RunnerError};
 

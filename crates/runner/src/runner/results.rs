@@ -13,7 +13,7 @@ use super::stages::{compute_all, guarded, transfer_all};
 use crate::device::StagedDevice;
 use crate::error::Stage;
 use crate::hand_over::{CloseAtEnd, HandOver};
-use crate::monitor::{BatchRecord, StageTimes};
+use crate::monitor::{BatchRecord, StageSpans, StageTimes};
 use crate::{InferenceBatch, InferenceResult, LoaderFailure, RunnerError};
 
 /// How often a consumer that waits looks whether the run was cancelled.
@@ -209,7 +209,7 @@ fn retrieve<M, D: StagedDevice<M>>(
         rows,
     };
     let counts = Counts { dtoh, dtoh_bytes, non_finite: result.non_finite.len(), recomputed };
-    record(shared, &mut job, counts);
+    record(shared, &mut job, counts)?;
     // The consumer may have left and closed the queue.
     let _ = shared.free.push(job.slot);
     Ok(result)
@@ -226,9 +226,15 @@ fn record<M, D: StagedDevice<M>>(
     shared: &Shared<M, D>,
     job: &mut Job<D::Slot>,
     Counts { dtoh, dtoh_bytes, non_finite, recomputed }: Counts,
-) {
-    let measured = StageTimes { htod: job.htod, compute: job.compute, dtoh };
-    let times = shared.device.stage_times(&mut job.slot).unwrap_or(measured);
+) -> Result<(), RunnerError> {
+    let mut times = StageTimes { htod: job.htod, compute: job.compute, dtoh };
+    let mut idle_before = None;
+    let spans = guarded(job.batch_idx, Stage::Retrieve, || shared.device.stage_spans(&mut job.slot))?;
+    if let Some(spans) = spans {
+        times = spans.times();
+        idle_before = shared.idle_before(spans.compute);
+        draw(shared, job, spans, idle_before);
+    }
     let packed = &job.batch.packed;
     shared.monitor.record_batch(BatchRecord {
         batch_idx: job.batch_idx,
@@ -241,11 +247,29 @@ fn record<M, D: StagedDevice<M>>(
         slot_wait: job.slot_wait,
         queues: std::mem::take(&mut job.queues),
         times,
+        idle_before,
         htod_bytes: job.htod_bytes,
         dtoh_bytes,
         non_finite,
         recomputed,
     });
+    Ok(())
+}
+
+/// Counts and draws what the device did on its own time.
+fn draw<M, D: StagedDevice<M>>(
+    shared: &Shared<M, D>,
+    job: &Job<D::Slot>,
+    spans: StageSpans,
+    idle_before: Option<Duration>,
+) {
+    let InferenceBatch { packed, task_name, .. } = &job.batch;
+    let args = [("batch_idx", job.batch_idx), ("tokens", packed.total_tokens() as u64)];
+    shared.meters[1].record(task_name, &args, spans.compute);
+    shared.meters[1].add_wait_in(idle_before.unwrap_or_default());
+    for (track, span) in [("H2D", spans.htod), ("D2H", spans.dtoh)] {
+        shared.monitor.span(track, task_name, span.start, span.end(), &args);
+    }
 }
 
 /// A result that stays on the device, with the slot that holds it.
@@ -292,7 +316,7 @@ where
         let finish = |shared: &Shared<M, D>, mut job: Job<D::Slot>| {
             synchronize(shared, &mut job)?;
             let none = Counts { dtoh: Duration::ZERO, dtoh_bytes: 0, non_finite: 0, recomputed: 0 };
-            record(shared, &mut job, none);
+            record(shared, &mut job, none)?;
             Ok(DeviceResult {
                 batch_idx: job.batch_idx,
                 task: job.batch.task,

@@ -1,13 +1,13 @@
 //! What the stage threads of one run share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::AsyncInferenceRunner;
 use crate::device::StagedDevice;
 use crate::hand_over::HandOver;
-use crate::monitor::{Monitor, QueueDepth, StageMeter, StageRole, StageSpec};
+use crate::monitor::{Monitor, QueueDepth, Span, StageMeter, StageRole, StageSpec};
 use crate::{CancelToken, InferenceBatch, RunnerError};
 
 /// A batch in flight, with its slot.
@@ -36,6 +36,10 @@ pub(super) struct Shared<M, D: StagedDevice<M>> {
     pub(super) monitor: Monitor,
     pub(super) cancel: CancelToken,
     pub(super) meters: [StageMeter; 3],
+    /// Where the thread of the compute stage is metered when the device has a clock of its own.
+    launch: Option<StageMeter>,
+    /// When the device was done with its last batch, by its own clock.
+    computed_until: Mutex<Option<Instant>>,
     received: AtomicU64,
 }
 
@@ -45,6 +49,14 @@ const STAGES: [(&str, &str); 3] = [
     ("compute", "the device computes all the time: use a faster one with --device"),
     ("retrieve", "copying results back takes longest: pool on the device with --pool mean"),
 ];
+
+/// The thread that hands work to a device which computes on its own.
+const LAUNCH: StageSpec = StageSpec {
+    name: "launch",
+    workers: 1,
+    role: StageRole::Device,
+    advice: "handing work to the device takes longest: raise --token-budget",
+};
 
 impl<M, D: StagedDevice<M>> Shared<M, D> {
     pub(super) fn open(runner: &AsyncInferenceRunner<M, D>) -> Result<Arc<Self>, RunnerError> {
@@ -73,8 +85,23 @@ impl<M, D: StagedDevice<M>> Shared<M, D> {
             monitor: config.monitor.clone(),
             cancel: config.cancel.clone(),
             meters,
+            launch: device.has_own_clock().then(|| config.monitor.stage(LAUNCH)),
+            computed_until: Mutex::default(),
             received: AtomicU64::new(0),
         }))
+    }
+
+    /// The meter of the thread that starts computations.
+    pub(super) fn compute_meter(&self) -> &StageMeter {
+        self.launch.as_ref().unwrap_or(&self.meters[1])
+    }
+
+    /// How long the device computed nothing before `compute`, which is its latest batch.
+    pub(super) fn idle_before(&self, compute: Span) -> Option<Duration> {
+        // One thread comes here; a panic leaves the time as it was.
+        let mut until = self.computed_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = until.replace(compute.end());
+        before.map(|before| compute.start.saturating_duration_since(before))
     }
 
     pub(super) fn count_received(&self, sequences: usize) {

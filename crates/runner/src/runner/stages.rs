@@ -125,7 +125,7 @@ fn transfer<M, D: StagedDevice<M>>(
 /// Computes every batch that was transferred.
 pub(super) fn compute_all<M, D: StagedDevice<M>>(shared: &Shared<M, D>) {
     let _computed = CloseAtEnd(&shared.computed);
-    let meter = &shared.meters[1];
+    let meter = shared.compute_meter();
     while let Some(flow) = meter.wait_in(|| shared.filled.pop()) {
         let flow = flow.and_then(|mut job| {
             let batch_idx = job.batch_idx;

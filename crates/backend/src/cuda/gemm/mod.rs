@@ -136,6 +136,11 @@ impl Gemm {
         unsafe { plan.run(&self.handle, &self.workspace, stream, operands) }
     }
 
+    /// Makes plans anew, for the number of rows that comes next.
+    pub(super) fn forget(&self) {
+        self.lock().clear();
+    }
+
     /// What is known of every plan, largest first.
     pub(super) fn reports(&self) -> Vec<PlanReport> {
         let mut reports: Vec<_> = self.lock().values().map(|plan| plan.report.clone()).collect();

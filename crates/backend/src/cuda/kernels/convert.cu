@@ -1,7 +1,7 @@
 // Stored weights to elements, rounded to nearest even.
 //
-// Each thread makes one 16-byte vector: grid ceil(n / (block * VECTOR)), any block. `src` is aligned
-// to its own type, `out` to 16 bytes; a source that is aligned to 16 bytes is read in full width.
+// Each thread makes VECTOR elements: grid ceil(n / (block * VECTOR)), any block. `src` and `out` are
+// aligned to their own types; where both are aligned to 16 bytes, all accesses have that width.
 
 static __device__ __forceinline__ float stored_float(float value) { return value; }
 
@@ -21,7 +21,9 @@ static __device__ __forceinline__ void convert(const void* src, element* out, lo
     if (at >= n) return;
     constexpr int BYTES = VECTOR * sizeof(Stored);
     constexpr int PIECE = BYTES < 16 ? BYTES : 16;
-    if (at + VECTOR <= n && reinterpret_cast<unsigned long long>(src) % 16 == 0) {
+    const unsigned long long both =
+        reinterpret_cast<unsigned long long>(src) | reinterpret_cast<unsigned long long>(out);
+    if (at + VECTOR <= n && both % 16 == 0) {
         // Bits first, so that the reads are as wide as they can be.
         union {
             Stored values[VECTOR];

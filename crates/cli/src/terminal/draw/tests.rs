@@ -191,10 +191,10 @@ fn queues_and_stages_of_a_real_run_have_their_rows() {
         chunk_length: std::num::NonZeroUsize::new(500).unwrap(),
         threads: std::num::NonZeroUsize::MIN,
         min_length_nt: 0,
-        token_budget: None,
+        token_budget: pipeline::TokenBudget::Auto,
         dedup: true,
     };
-    let device = pipeline::Device::open(pipeline::DeviceChoice::Cpu, 1).unwrap();
+    let device = pipeline::Device::open(&pipeline::DeviceConfig::cpu(1)).unwrap();
     let monitor = pipeline::Monitor::disabled();
     let mut seen = None;
     let mut look = |_| seen = Some(monitor.snapshot());

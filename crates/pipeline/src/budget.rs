@@ -1,0 +1,241 @@
+//! How many tokens a packed batch holds.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use virnucpro_backend::Backend;
+use virnucpro_backend::cuda::CudaBackend;
+use virnucpro_batch::{PackedBatch, SequenceId, TokenizedSequence};
+use virnucpro_models::{ModelError, packed_view};
+use virnucpro_runner::{EncoderTask, Encoders};
+
+use crate::PipelineError;
+
+/// Tokens of a packed batch on the processor unless the user says otherwise. On two cores the
+/// `mini` encoders are fastest at 1,024 and 2,048 tokens and lose 6 to 8 % at 4,096, where
+/// activations leave the caches (BENCHMARKS.md); the larger of the two packs a little better.
+const PROCESSOR_TOKENS: NonZeroUsize = NonZeroUsize::new(2048).expect("2048 is not zero");
+
+/// Budgets that are tried on a GPU, each twice the one before.
+const TRIED: [usize; 4] = [4096, 8192, 16_384, 32_768];
+
+/// The smallest budget this near to the fastest one is taken: larger ones only add delay and
+/// memory.
+const NEAR: f64 = 0.98;
+
+/// A budget is timed for at least this long.
+const TIMED: Duration = Duration::from_millis(40);
+
+/// Tokens of the sequences that budgets are tried with: a chunk of 500 nucleotides has proteins
+/// of 166 residues.
+const TYPICAL_SEQLEN: usize = 168;
+
+/// The token budget as the user wants it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenBudget {
+    /// What suits the device.
+    #[default]
+    Auto,
+    /// This many tokens.
+    Tokens(NonZeroUsize),
+}
+
+impl FromStr for TokenBudget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        text.parse()
+            .map(Self::Tokens)
+            .map_err(|_| format!("{text:?} is neither auto nor a number of tokens above 0"))
+    }
+}
+
+/// A budget, and how it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChosenBudget {
+    /// Tokens of a packed batch.
+    pub tokens: NonZeroUsize,
+    /// Why this many, in one phrase.
+    pub reason: String,
+}
+
+impl fmt::Display for ChosenBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tokens, {}", self.tokens, self.reason)
+    }
+}
+
+pub(crate) fn for_processor(wanted: TokenBudget) -> ChosenBudget {
+    match wanted {
+        TokenBudget::Tokens(tokens) => ChosenBudget { tokens, reason: "as asked".to_owned() },
+        TokenBudget::Auto => {
+            let reason = "what suits the caches of a processor".to_owned();
+            ChosenBudget { tokens: PROCESSOR_TOKENS, reason }
+        }
+    }
+}
+
+/// Chooses the budget of a GPU and runs a batch of it through every encoder, so that all memory
+/// is taken, all kernels are loaded and all plans are made before the first real batch.
+pub(crate) fn for_gpu(
+    backend: &CudaBackend,
+    encoders: &Encoders<CudaBackend>,
+    wanted: TokenBudget,
+) -> Result<ChosenBudget, PipelineError> {
+    let mut chosen = match wanted {
+        TokenBudget::Tokens(tokens) => ChosenBudget { tokens, reason: "as asked".to_owned() },
+        TokenBudget::Auto => find_knee(backend, encoders)?,
+    };
+    loop {
+        match settle(backend, encoders, chosen.tokens.get()) {
+            Err(error) if error.is_out_of_memory() && chosen.tokens.get() > 1 => {
+                let tokens = NonZeroUsize::new(chosen.tokens.get() / 2).unwrap_or(NonZeroUsize::MIN);
+                tracing::warn!(
+                    "{error}; the token budget is halved from {} to {tokens}",
+                    chosen.tokens
+                );
+                let reason = "halved until the activations fit the memory".to_owned();
+                chosen = ChosenBudget { tokens, reason };
+            }
+            other => return other.map(|()| chosen).map_err(Into::into),
+        }
+    }
+}
+
+/// Makes plans and memory for batches of `tokens` tokens.
+fn settle(
+    backend: &CudaBackend,
+    encoders: &Encoders<CudaBackend>,
+    tokens: usize,
+) -> Result<(), ModelError> {
+    backend.release_memory()?;
+    backend.forget_plans();
+    for task in &encoders.tasks {
+        run(backend, task, &typical_batch(task, tokens)?)?;
+    }
+    backend.settle_memory()?;
+    Ok(())
+}
+
+/// The smallest budget at which every encoder is about as fast as it gets.
+fn find_knee(
+    backend: &CudaBackend,
+    encoders: &Encoders<CudaBackend>,
+) -> Result<ChosenBudget, PipelineError> {
+    let mut rates: Vec<Vec<f64>> = Vec::new();
+    for tokens in TRIED {
+        backend.forget_plans();
+        let timed: Result<Vec<f64>, ModelError> = encoders
+            .tasks
+            .iter()
+            .map(|task| tokens_per_second(backend, task, &typical_batch(task, tokens)?))
+            .collect();
+        match timed {
+            Ok(timed) => rates.push(timed),
+            Err(error) if error.is_out_of_memory() && !rates.is_empty() => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let at = knee(&rates);
+    let tokens = NonZeroUsize::new(TRIED[at]).unwrap_or(PROCESSOR_TOKENS);
+    let shown: Vec<_> = rates[at].iter().map(|rate| format!("{:.0} k", rate / 1e3)).collect();
+    let reason = format!(
+        "the least that runs at {:.0} % of the best rate ({} tokens/s)",
+        NEAR * 100.0,
+        shown.join(" and ")
+    );
+    Ok(ChosenBudget { tokens, reason })
+}
+
+/// Place of the first row of rates in which every encoder is near its best.
+fn knee(rates: &[Vec<f64>]) -> usize {
+    let is_near = |rates_here: &Vec<f64>| {
+        rates_here.iter().enumerate().all(|(task, rate)| {
+            let best = rates.iter().map(|row| row[task]).fold(0.0, f64::max);
+            *rate >= NEAR * best
+        })
+    };
+    rates.iter().position(is_near).unwrap_or(rates.len().saturating_sub(1))
+}
+
+fn tokens_per_second(
+    backend: &CudaBackend,
+    task: &EncoderTask<CudaBackend>,
+    batch: &PackedBatch,
+) -> Result<f64, ModelError> {
+    run(backend, task, batch)?;
+    let start = Instant::now();
+    let mut tokens = 0;
+    while start.elapsed() < TIMED {
+        run(backend, task, batch)?;
+        tokens += batch.total_tokens();
+    }
+    Ok(tokens as f64 / start.elapsed().as_secs_f64())
+}
+
+/// Computes a batch and throws the result away.
+fn run(
+    backend: &CudaBackend,
+    task: &EncoderTask<CudaBackend>,
+    batch: &PackedBatch,
+) -> Result<(), ModelError> {
+    let on_device = backend.upload(packed_view(batch)?)?;
+    let result = task.encoder.pooled(backend, &on_device, task.layer, task.pooling)?;
+    backend.synchronize()?;
+    drop(result);
+    Ok(())
+}
+
+/// Sequences of typical length that fill a batch of `tokens` tokens.
+fn typical_batch(
+    task: &EncoderTask<CudaBackend>,
+    tokens: usize,
+) -> Result<PackedBatch, ModelError> {
+    let vocab = task.encoder.vocab_size() as u64;
+    let mut sequences = Vec::new();
+    let mut left = tokens;
+    while left > 0 {
+        let seqlen = left.min(TYPICAL_SEQLEN);
+        let first = sequences.len() as u64;
+        let id = |position: u64| ((first * 31 + position * 7) % vocab) as u32;
+        let input_ids = (0..seqlen as u64).map(id).collect();
+        sequences.push(TokenizedSequence { sequence_id: SequenceId(first), input_ids });
+        left -= seqlen;
+    }
+    Ok(PackedBatch::from_sequences(&sequences)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_budget_text_is_auto_or_a_positive_number() {
+        assert_eq!("auto".parse(), Ok(TokenBudget::Auto));
+        let tokens = NonZeroUsize::new(16_384).unwrap();
+        assert_eq!("16384".parse(), Ok(TokenBudget::Tokens(tokens)));
+        for wrong in ["0", "-1", "many", ""] {
+            assert!(wrong.parse::<TokenBudget>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn knee_waits_for_the_slowest_encoder_to_be_near_its_best() {
+        let rates = [vec![50.0, 99.0], vec![97.0, 99.5], vec![99.0, 100.0], vec![100.0, 100.0]];
+        assert_eq!(knee(&rates), 2);
+        assert_eq!(knee(&rates[..1]), 0);
+        assert_eq!(knee(&[vec![100.0, 60.0], vec![60.0, 100.0]]), 1, "none is near for both");
+    }
+
+    #[test]
+    fn for_processor_takes_what_was_asked() {
+        let tokens = NonZeroUsize::new(7).unwrap();
+        assert_eq!(for_processor(TokenBudget::Tokens(tokens)).tokens, tokens);
+        assert_eq!(for_processor(TokenBudget::Auto).tokens, PROCESSOR_TOKENS);
+    }
+}
