@@ -36,6 +36,23 @@ pub const OPERATION_BF16: Tolerance = Tolerance { max_abs_diff: 4e-2, min_cosine
 /// structural mistake tried moves results by 1e-3 or more.
 pub const GOLDEN_F32: Tolerance = Tolerance { max_abs_diff: 1e-4, min_cosine: 0.999_999 };
 
+/// Pooled embeddings of a GPU in f32 against the processor and the golden fixtures.
+///
+/// Sums of thousands of f32 terms in another order differ by some 1e-5 of values of order 1 to 10
+/// at full depth; a structural mistake moves results by 1e-3 of their size in models of two layers
+/// and by far more in deep ones.
+pub const EMBEDDING_F32: Tolerance = Tolerance { max_abs_diff: 1e-3, min_cosine: 0.999_999 };
+
+/// Pooled embeddings computed in f16, against f32.
+///
+/// Every stored activation is rounded by 2⁻¹² of its size on average; over the layers of the
+/// published models that leaves a cosine of some 0.999999. Values reach about 5, and the largest
+/// difference seen is some 1e-2.
+pub const EMBEDDING_F16: Tolerance = Tolerance { max_abs_diff: 3e-2, min_cosine: 0.999_99 };
+
+/// Pooled embeddings computed in bf16, against f32: steps eight times those of f16.
+pub const EMBEDDING_BF16: Tolerance = Tolerance { max_abs_diff: 0.24, min_cosine: 0.999_5 };
+
 /// Classifier logits and probabilities against the golden fixture.
 pub const HEAD_F32: Tolerance = Tolerance { max_abs_diff: 1e-5, min_cosine: 0.999_999 };
 

@@ -4,7 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use virnucpro_pipeline::{Alphabet, DeviceChoice, ModelChoice, Pooling, Precision, TokenBudget};
+use virnucpro_pipeline::{
+    Alphabet, DeviceChoice, Lengths, ModelChoice, Pooling, Precision, PublishedSize, TokenBudget,
+};
 
 use crate::terminal::{Detail, LogLevel};
 
@@ -32,7 +34,11 @@ impl Cli {
             Command::Translate(args) => args.quiet,
             Command::Consensus(args) => args.quiet,
             Command::Embed(args) => args.quiet,
-            Command::Classify(_) | Command::Models(_) | Command::Devices(_) => false,
+            Command::Classify(_)
+            | Command::Models(_)
+            | Command::Devices(_)
+            | Command::Bench(_)
+            | Command::Selftest(_) => false,
         };
         self.log_level.unwrap_or(if is_quiet { LogLevel::Error } else { LogLevel::Warn })
     }
@@ -49,7 +55,9 @@ impl Command {
             | Self::Consensus(_)
             | Self::Classify(_)
             | Self::Models(_)
-            | Self::Devices(_) => false,
+            | Self::Devices(_)
+            | Self::Bench(_)
+            | Self::Selftest(_) => false,
         }
     }
 }
@@ -70,6 +78,10 @@ pub(crate) enum Command {
     Models(ModelsArgs),
     /// Show what can run the models on this machine, and why something cannot.
     Devices(DevicesArgs),
+    /// Measure the speed of a device on a model of a published size, with random weights.
+    Bench(BenchArgs),
+    /// Check every operation and model of a device against slow or published results.
+    Selftest(SelftestArgs),
 }
 
 fn model(text: &str) -> Result<ModelChoice, std::convert::Infallible> {
@@ -300,6 +312,46 @@ pub(crate) struct DevicesArgs {
     /// Folder with NVIDIA's libraries (libnvrtc, libcublasLt), before the usual places.
     #[arg(long, value_name = "DIR")]
     pub(crate) cuda_libraries: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Model: esm2-8m, esm2-35m, esm2-150m, esm2-650m, esm2-3b, esm2-15b or dnabert-s.
+    #[arg(long, value_name = "NAME", default_value = "esm2-650m")]
+    pub(crate) model: PublishedSize,
+    /// Lengths in tokens: fixed:N, proteome (residues lognormal, median 290), or those of the
+    /// records of a FASTA file.
+    #[arg(long, value_name = "fixed:N|proteome|FILE", default_value = "proteome")]
+    pub(crate) lengths: Lengths,
+    /// Tokens of one pass.
+    #[arg(long, value_name = "N", default_value = "500000")]
+    pub(crate) tokens: NonZeroUsize,
+    /// Passes that are timed, after one that warms up.
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) passes: NonZeroUsize,
+    /// Tokens in a packed batch, or auto: what suits the device; measured on a GPU.
+    #[arg(long, value_name = "auto|N", default_value = "auto")]
+    pub(crate) token_budget: TokenBudget,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Log what the last pass does, one JSON object a line (docs/metrics.md).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics: Option<PathBuf>,
+    /// Write a timeline of the last pass for chrome://tracing or Perfetto.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SelftestArgs {
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Print every comparison, not only those that missed.
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

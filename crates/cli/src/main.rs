@@ -33,6 +33,8 @@ fn main() -> ExitCode {
         Command::Classify(args) => cmd::classify::run(args),
         Command::Models(args) => cmd::models::run(args),
         Command::Devices(args) => cmd::devices::run(args),
+        Command::Bench(args) => cmd::bench::run(args, &signals.cancel),
+        Command::Selftest(args) => cmd::selftest::run(args),
     };
     match (result, signals.exit_code()) {
         (Ok(()), _) => ExitCode::SUCCESS,

@@ -20,6 +20,8 @@ pub use bundle::Bundle;
 pub use classifier::{Classifier, Score};
 pub use convert::{Converted, convert};
 pub use dnabert_s::{DnabertS, DnabertSConfig};
-pub use encoder::{Embeddings, Encoder, EncoderConfig, EncoderSource, Pooling, packed_view};
+pub use encoder::{
+    Embeddings, Encoder, EncoderConfig, EncoderSource, Pooling, PublishedSize, packed_view,
+};
 pub use error::ModelError;
 pub use esm2::{Esm2, Esm2Config};

@@ -87,11 +87,11 @@ impl Engine {
         }
     }
 
-    /// The loader's view of the encoders, and what runs them.
-    pub(crate) fn into_parts(
-        self,
+    /// The loader's view of the encoders.
+    pub(crate) fn loader_tasks(
+        &self,
         token_budget: NonZeroUsize,
-    ) -> Result<(Vec<LoaderTask>, Stage), PipelineError> {
+    ) -> Result<Vec<LoaderTask>, PipelineError> {
         let loader_task = |task: &EngineTask| -> Result<LoaderTask, PipelineError> {
             Ok(LoaderTask {
                 name: Arc::clone(&task.name),
@@ -101,16 +101,19 @@ impl Engine {
                 is_pooled: task.pooling != Pooling::None,
             })
         };
-        let loader_tasks = self.tasks.iter().map(loader_task).collect::<Result<_, _>>()?;
-        let stage = match self.loaded {
+        self.tasks.iter().map(loader_task).collect()
+    }
+
+    /// What runs the encoders, with slots for batches of `token_budget` tokens.
+    pub(crate) fn into_stage(self, token_budget: NonZeroUsize) -> Result<Stage, PipelineError> {
+        Ok(match self.loaded {
             Loaded::Cpu(backend, encoders) => Stage::Cpu(HostDevice::new(backend), encoders),
             Loaded::Cuda(cuda, encoders) => {
                 let load_exact = load_exact(cuda.clone(), self.tasks);
                 let device = CudaDevice::new(cuda.backend, token_budget.get(), load_exact)?;
                 Stage::Cuda(device, encoders)
             }
-        };
-        Ok((loader_tasks, stage))
+        })
     }
 }
 

@@ -28,6 +28,12 @@ pub enum PipelineError {
     /// The device could not be opened.
     #[error(transparent)]
     Device(#[from] BackendError),
+    /// A file was to give lengths of sequences and has none.
+    #[error("{file}: no record with letters, so there are no lengths to measure with")]
+    NoLengths {
+        /// The file.
+        file: String,
+    },
     /// A precision was asked for that the device does not compute in.
     #[error("precision {precision} was asked for, but {device} computes in f32 ({reason})")]
     Precision {

@@ -5,6 +5,7 @@
 //! function here: [`predict()`], [`translate()`], [`consensus()`], [`embed()`], [`classify()`].
 #![forbid(unsafe_code)]
 
+mod bench;
 mod budget;
 mod classify;
 mod consensus;
@@ -16,24 +17,27 @@ mod inputs;
 mod loader;
 mod predict;
 mod progress;
+mod selftest;
 mod stream;
 mod translate;
 mod watch;
 
 pub use classify::{ClassifyConfig, ClassifyReport, classify, classify_to_file};
 pub use consensus::{ConsensusReport, consensus};
+pub use bench::{BenchConfig, BenchReport, Lengths, PlanLine, bench};
 pub use budget::{ChosenBudget, TokenBudget};
 pub use device::{Device, DeviceChoice, DeviceConfig};
 pub use embed::{Alphabet, EmbedConfig, EmbedReport, embed};
 pub use error::PipelineError;
 pub use predict::{ModelChoice, PredictConfig, PredictReport, predict};
 pub use progress::{Progress, ProgressSink};
+pub use selftest::{SelftestReport, selftest};
 pub use translate::{TranslateConfig, TranslateReport, translate};
 
 pub use virnucpro_backend::Precision;
 pub use virnucpro_backend::cuda::{CudaLibrary, CudaProbe};
 pub use virnucpro_models::{
-    Bundle, Converted, Pooling, bundle, bundle::BundleRecipe, bundle::ClassifierFile, convert,
+    Bundle, Converted, Pooling, PublishedSize, bundle, bundle::BundleRecipe, bundle::ClassifierFile, convert,
 };
 pub use virnucpro_output::{Summary, VERDICT_RULE, discard_unfinished_files};
 pub use virnucpro_runner::CancelToken;

@@ -49,8 +49,8 @@ where
     I: Iterator<Item = Result<S, SeqError>> + Send + 'static,
     S: Stretch,
 {
-    let (tasks, stage) = engine.into_parts(config.token_budget)?;
-    match stage {
+    let tasks = engine.loader_tasks(config.token_budget)?;
+    match engine.into_stage(config.token_budget)? {
         Stage::Cpu(device, model) => run_on(device, model, tasks, source, config, take, report),
         Stage::Cuda(device, model) => run_on(device, model, tasks, source, config, take, report),
     }

@@ -22,7 +22,7 @@ mod unique_map;
 mod zip_entries;
 
 pub use bytes::Bytes;
-pub use checkpoint::{Checkpoint, FileHash, Format};
+pub use checkpoint::{Checkpoint, FileHash, Format, RandomKind, RandomTensor};
 pub use error::{Result, WeightsError};
 pub use pickle::{Object, Value};
 pub use printable::{one_line, printable};

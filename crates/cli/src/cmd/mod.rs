@@ -1,11 +1,13 @@
 //! One file per command: arguments in, one call, a report out.
 
+pub(crate) mod bench;
 pub(crate) mod classify;
 pub(crate) mod consensus;
 pub(crate) mod devices;
 pub(crate) mod embed;
 pub(crate) mod models;
 pub(crate) mod predict;
+pub(crate) mod selftest;
 pub(crate) mod translate;
 
 use std::num::NonZeroUsize;

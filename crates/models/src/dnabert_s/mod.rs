@@ -8,4 +8,4 @@ mod weights;
 pub use alibi::alibi_slopes;
 pub use config::DnabertSConfig;
 pub use model::DnabertS;
-pub(crate) use weights::{StoredWeights, to_bare_names};
+pub(crate) use weights::{StoredWeights, tensor_shapes, to_bare_names};

@@ -143,3 +143,29 @@ pub(crate) fn to_bare_names(checkpoint: &Checkpoint) -> Vec<(String, String)> {
     let used = checkpoint.names().filter(|name| !left_over.iter().any(|p| p.matches(name)));
     used.map(|name| (name.to_owned(), name.strip_prefix(root).unwrap_or(name).to_owned())).collect()
 }
+
+/// Name and extents of every tensor that the model uses.
+pub(crate) fn tensor_shapes(config: &DnabertSConfig) -> Vec<(String, Vec<usize>)> {
+    let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
+    let mut shapes = Vec::new();
+    let mut tensor = |name: String, shape: &[usize]| shapes.push((name, shape.to_vec()));
+    tensor("embeddings.word_embeddings.weight".into(), &[config.vocab_size, hidden]);
+    tensor("embeddings.token_type_embeddings.weight".into(), &[config.type_vocab_size, hidden]);
+    let mut biased = vec![("embeddings.LayerNorm".to_owned(), vec![hidden])];
+    for layer in 0..config.num_hidden_layers {
+        let name = |part: &str| format!("encoder.layer.{layer}.{part}");
+        tensor(name("mlp.gated_layers.weight"), &[2 * ffn, hidden]);
+        biased.extend([
+            (name("attention.self.Wqkv"), vec![3 * hidden, hidden]),
+            (name("attention.output.dense"), vec![hidden, hidden]),
+            (name("attention.output.LayerNorm"), vec![hidden]),
+            (name("mlp.wo"), vec![hidden, ffn]),
+            (name("mlp.layernorm"), vec![hidden]),
+        ]);
+    }
+    for (name, shape) in biased {
+        tensor(format!("{name}.weight"), &shape);
+        tensor(format!("{name}.bias"), &shape[..1]);
+    }
+    shapes
+}

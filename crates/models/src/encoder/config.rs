@@ -48,6 +48,14 @@ impl EncoderConfig {
         }
     }
 
+    /// Number of token ids.
+    pub fn vocab_size(&self) -> usize {
+        match self {
+            Self::Esm2(config) => config.vocab_size,
+            Self::DnabertS(config) => config.vocab_size,
+        }
+    }
+
     /// Number of layers, which is also the number of the last representation.
     pub fn num_hidden_layers(&self) -> usize {
         match self {

@@ -5,8 +5,10 @@
 
 mod config;
 mod embed;
+mod random;
 mod source;
 
 pub use config::EncoderConfig;
 pub use embed::{Embeddings, Encoder, Pooling, packed_view};
+pub use random::PublishedSize;
 pub use source::EncoderSource;

@@ -14,7 +14,7 @@ use crate::esm2::{self, Esm2, Esm2Config};
 /// An encoder as files: settings, tensors and tokenizer, nothing loaded yet.
 #[derive(Debug)]
 pub struct EncoderSource {
-    name: String,
+    pub(crate) name: String,
     pub(crate) config: EncoderConfig,
     pub(crate) config_json: Bytes,
     pub(crate) checkpoint: Checkpoint,

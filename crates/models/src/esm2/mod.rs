@@ -8,5 +8,5 @@ mod weights;
 
 pub use config::Esm2Config;
 pub use model::Esm2;
-pub(crate) use naming::Names;
+pub(crate) use naming::{Names, tensor_shapes};
 pub(crate) use weights::StoredWeights;

@@ -5,6 +5,7 @@
 
 use virnucpro_weights::{Checkpoint, NamePattern};
 
+use super::Esm2Config;
 use crate::ModelError;
 
 /// Names of one layout. Layer tensors are `{root}{layers}{index}.{name}.weight` and `.bias`.
@@ -194,4 +195,30 @@ impl Names {
     pub(crate) fn lm_decoder(&self) -> Option<String> {
         self.lm_head(self.naming.lm_decoder)
     }
+}
+
+/// Name and extents of every tensor of an encoder without a language-model head, as Hugging Face
+/// names them.
+pub(crate) fn tensor_shapes(config: &Esm2Config) -> Vec<(String, Vec<usize>)> {
+    let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
+    let names = Names { lm_root: None, ..Names::hugging_face() };
+    let mut shapes = vec![(names.word_embeddings(), vec![config.vocab_size, hidden])];
+    let mut linear = |name: String, outputs: usize, inputs: usize| {
+        shapes.push((format!("{name}.weight"), vec![outputs, inputs]));
+        shapes.push((format!("{name}.bias"), vec![outputs]));
+    };
+    for layer in 0..config.num_hidden_layers {
+        for name in names.qkv(layer) {
+            linear(name, hidden, hidden);
+        }
+        linear(names.attention_output(layer), hidden, hidden);
+        linear(names.fc1(layer), ffn, hidden);
+        linear(names.fc2(layer), hidden, ffn);
+    }
+    let layers = 0..config.num_hidden_layers;
+    let norms = layers.flat_map(|layer| [names.attention_norm(layer), names.ffn_norm(layer)]);
+    for name in norms.chain([names.final_norm()]) {
+        shapes.extend(["weight", "bias"].map(|part| (format!("{name}.{part}"), vec![hidden])));
+    }
+    shapes
 }

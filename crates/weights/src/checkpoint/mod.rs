@@ -6,6 +6,7 @@
 mod directory;
 mod index;
 mod open;
+mod random;
 mod sniff;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ use crate::pickle::Value;
 use crate::stored_tensor::StoredTensor;
 use crate::summary::Summary;
 use crate::tensor_reader::TensorReader;
+
+pub use random::{RandomKind, RandomTensor};
 
 /// Kind of file the tensors come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,34 @@
+//! `virnucpro bench`.
+
+use virnucpro_pipeline::{BenchConfig, CancelToken, Monitor, MonitorConfig, bench};
+
+use crate::args::BenchArgs;
+
+pub(crate) fn run(args: &BenchArgs, cancel: &CancelToken) -> anyhow::Result<()> {
+    let device = super::open_device(&args.device)?;
+    if !args.json {
+        eprintln!("device: {}, {}", device.name(), device.reason());
+    }
+    let config = BenchConfig {
+        model: args.model,
+        lengths: args.lengths.clone(),
+        tokens: args.tokens,
+        passes: args.passes,
+        token_budget: args.token_budget,
+    };
+    let monitor = || {
+        Ok(Monitor::start(MonitorConfig {
+            metrics: args.metrics.clone(),
+            trace: args.trace.clone(),
+            nvml_devices: device.gpu_bus_ids(),
+            ..MonitorConfig::default()
+        })?)
+    };
+    let report = bench(&config, &device, cancel, monitor)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print!("{}", report.describe());
+    }
+    Ok(())
+}
