@@ -76,13 +76,17 @@ fn each_tensor_crosses_once_and_its_bytes_are_counted() {
         .map(|b| 4 * (2 * b.total_tokens() + b.num_seqs() + 1))
         .sum();
     assert_eq!(monitor.finish().unwrap().htod_bytes, bytes as u64);
-    for times in [0, 2] {
-        let results = all(Manners { transfers_of_input_ids: times, ..Manners::default() }, 5);
-        let error = results.into_iter().next().unwrap().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            format!("batch 0: input_ids crossed to the device {times} times instead of once")
-        );
+    for (tensor, name) in ["input_ids", "cu_seqlens", "position_ids"].iter().enumerate() {
+        for times in [0, 2] {
+            let mut crossings = [1; 3];
+            crossings[tensor] = times;
+            let results = all(Manners { crossings, ..Manners::default() }, 5);
+            let error = results.into_iter().next().unwrap().unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("batch 0: {name} crossed to the device {times} times instead of once")
+            );
+        }
     }
 }
 

@@ -58,7 +58,8 @@ pub struct Manners {
     /// First sequence of the batch at which a stage fails or panics.
     pub fail: Option<(usize, u64)>,
     pub panic: Option<(usize, u64)>,
-    pub transfers_of_input_ids: usize,
+    /// How often `input_ids`, `cu_seqlens` and `position_ids` cross.
+    pub crossings: [usize; 3],
     pub missing: Option<&'static str>,
     /// Sequences whose f16 result is NaN, and whether f32 helps.
     pub nan: Vec<(u64, bool)>,
@@ -74,7 +75,7 @@ impl Default for Manners {
             staging: StagingMemory::Pinned,
             fail: None,
             panic: None,
-            transfers_of_input_ids: 1,
+            crossings: [1; 3],
             missing: None,
             nan: Vec::new(),
             drop_a_row: false,
@@ -230,12 +231,10 @@ impl StagedDevice<Model> for Device {
         slot: &mut Slot,
     ) -> Result<(), BoxError> {
         let _active = Active::enter(&self.active, &self.overlap, 0);
-        let mut input_ids = Vec::new();
-        for _ in 0..self.manners.transfers_of_input_ids {
-            input_ids = batch.input_ids().to_vec();
-        }
-        let _ = batch.position_ids();
-        let cu_seqlens = batch.cu_seqlens().to_vec();
+        let [ids, ends, positions] = self.manners.crossings;
+        let input_ids = (0..ids).map(|_| batch.input_ids().to_vec()).last().unwrap_or_default();
+        let cu_seqlens = (0..ends).map(|_| batch.cu_seqlens().to_vec()).last().unwrap_or_default();
+        (0..positions).for_each(|_| drop(batch.position_ids().to_vec()));
         if input_ids.is_empty() {
             return Ok(());
         }
