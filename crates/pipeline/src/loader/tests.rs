@@ -273,6 +273,26 @@ fn loader_source_that_fails_keeps_what_was_finished() {
 }
 
 #[test]
+fn loader_failure_is_told_before_what_came_before_it_is_computed() {
+    let failure = || SeqError::Panicked { what: "record 2".into(), message: "cut off".into() };
+    for panics in [false, true] {
+        let good = std::iter::once_with(|| Ok(Words::new(&["ALK", "KLA"])));
+        let source = good.chain(std::iter::once_with(move || {
+            assert!(!panics, "cut off");
+            Err(failure())
+        }));
+        let Stream { loader, ledger, results } = start(source, true, 2);
+        // Nobody brings a result, so whoever waited for the first stretch would wait for ever.
+        let told = ledger.next(Duration::from_secs(60)).err().unwrap();
+        assert!(told.to_string().contains("cut off"), "{told}");
+        drop(results);
+        ledger.close();
+        loader.stop();
+        assert_eq!(loader.join().is_none(), panics);
+    }
+}
+
+#[test]
 fn ledger_without_a_result_that_was_asked_for_is_an_error() {
     // As many as may be open: a lost one in a longer input would hold the rest up.
     let source = stretches().into_iter().take(4).map(Ok);
