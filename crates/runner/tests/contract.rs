@@ -208,6 +208,25 @@ fn result_with_a_row_or_a_flag_too_few_is_an_error() {
 }
 
 #[test]
+fn recomputed_result_with_a_row_or_a_flag_too_few_is_an_error() {
+    let first_token = u64::from(sequence(1).input_ids[0]);
+    let nan = || vec![(first_token, true)];
+    for (manners, what) in [
+        (
+            Manners { nan: nan(), drop_a_recomputed_row: true, ..Manners::default() },
+            "the number of recomputed values is 0",
+        ),
+        (
+            Manners { nan: nan(), drop_a_recomputed_flag: true, ..Manners::default() },
+            "the number of recomputed finite flags is 0",
+        ),
+    ] {
+        let error = all(manners, 3).into_iter().next().unwrap().unwrap_err().to_string();
+        assert!(error.contains(what) && error.contains("batch 0"), "{error}");
+    }
+}
+
+#[test]
 fn full_queue_of_results_holds_the_loader_back() {
     let (announce, fetched) = sync_channel(1000);
     let source = batches(100).inspect(move |_| announce.send(()).unwrap());

@@ -65,6 +65,8 @@ pub struct Manners {
     pub nan: Vec<(u64, bool)>,
     pub drop_a_row: bool,
     pub drop_a_flag: bool,
+    pub drop_a_recomputed_row: bool,
+    pub drop_a_recomputed_flag: bool,
 }
 
 impl Default for Manners {
@@ -80,6 +82,8 @@ impl Default for Manners {
             nan: Vec::new(),
             drop_a_row: false,
             drop_a_flag: false,
+            drop_a_recomputed_row: false,
+            drop_a_recomputed_flag: false,
         }
     }
 }
@@ -329,6 +333,12 @@ impl StagedDevice<Model> for Device {
             }
             is_finite.push(helps);
             embeddings.extend(row);
+        }
+        if self.manners.drop_a_recomputed_row {
+            embeddings.truncate(embeddings.len() - HIDDEN);
+        }
+        if self.manners.drop_a_recomputed_flag {
+            is_finite.pop();
         }
         Ok(Retrieved { embeddings, hidden_size: HIDDEN, is_finite })
     }
