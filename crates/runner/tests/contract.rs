@@ -227,6 +227,14 @@ fn recomputed_result_with_a_row_or_a_flag_too_few_is_an_error() {
 }
 
 #[test]
+fn result_lost_with_its_thread_is_an_error_and_not_the_end() {
+    let results = all(Manners { panics_in_stage_times: true, ..Manners::default() }, 5);
+    assert_eq!(results.len(), 1);
+    let error = results[0].as_ref().unwrap_err();
+    assert!(matches!(error, RunnerError::LostSequences { received: 3.., delivered: 0 }), "{error}");
+}
+
+#[test]
 fn full_queue_of_results_holds_the_loader_back() {
     let (announce, fetched) = sync_channel(1000);
     let source = batches(100).inspect(move |_| announce.send(()).unwrap());

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use virnucpro_backend::PackedView;
 use virnucpro_batch::{PackedBatch, SequenceId, TokenizedSequence};
+use virnucpro_runner::monitor::StageTimes;
 use virnucpro_runner::{
     BoxError, InferenceBatch, LoaderFailure, Precision, Retrieved, StagedDevice, StagingMemory,
     Unsupported,
@@ -67,6 +68,8 @@ pub struct Manners {
     pub drop_a_flag: bool,
     pub drop_a_recomputed_row: bool,
     pub drop_a_recomputed_flag: bool,
+    /// Panics where the runner expects no work, so that the thread of a stage is gone.
+    pub panics_in_stage_times: bool,
 }
 
 impl Default for Manners {
@@ -84,6 +87,7 @@ impl Default for Manners {
             drop_a_flag: false,
             drop_a_recomputed_row: false,
             drop_a_recomputed_flag: false,
+            panics_in_stage_times: false,
         }
     }
 }
@@ -313,6 +317,11 @@ impl StagedDevice<Model> for Device {
             is_finite.pop();
         }
         Ok(Retrieved { embeddings, hidden_size: HIDDEN, is_finite })
+    }
+
+    fn stage_times(&self, _: &mut Slot) -> Option<StageTimes> {
+        assert!(!self.manners.panics_in_stage_times, "the clock is broken");
+        None
     }
 
     fn recompute_f32(
