@@ -240,8 +240,9 @@ impl StagedDevice<Model> for Device {
     ) -> Result<(), BoxError> {
         let _active = Active::enter(&self.active, &self.overlap, 0);
         let [ids, ends, positions] = self.manners.crossings;
-        let input_ids = (0..ids).map(|_| batch.input_ids().to_vec()).last().unwrap_or_default();
-        let cu_seqlens = (0..ends).map(|_| batch.cu_seqlens().to_vec()).last().unwrap_or_default();
+        let (mut input_ids, mut cu_seqlens) = (Vec::new(), Vec::new());
+        (0..ids).for_each(|_| input_ids = batch.input_ids().to_vec());
+        (0..ends).for_each(|_| cu_seqlens = batch.cu_seqlens().to_vec());
         (0..positions).for_each(|_| drop(batch.position_ids().to_vec()));
         if input_ids.is_empty() {
             return Ok(());
