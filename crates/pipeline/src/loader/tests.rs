@@ -249,6 +249,15 @@ fn loader_with_repeats_answers_every_sequence_by_its_own_letters_in_order() {
 }
 
 #[test]
+fn loader_flushes_the_tail_that_the_packers_hold_back() {
+    let stretches = [Words::new(&["ALK", "KLA", "A"])];
+    let source = stretches.clone().into_iter().map(Ok);
+    let (finished, outcome) = start(source, true, 2).finish_all();
+    assert!(outcome.is_ok(), "{outcome:?}");
+    check(&stretches, &finished, true);
+}
+
+#[test]
 fn loader_source_that_panics_ends_the_stream_with_its_words() {
     let good = stretches().into_iter().take(5).map(Ok);
     let source = good.chain(std::iter::once_with(|| panic!("the disk is on fire")));
