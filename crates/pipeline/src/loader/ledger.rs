@@ -210,6 +210,12 @@ impl<S: Stretch> Ledger<S> {
         Ok(NextWindow::Waiting)
     }
 
+    /// Number of results kept for sequences that come again.
+    #[cfg(test)]
+    pub(super) fn num_kept(&self) -> usize {
+        self.lock().kept.len()
+    }
+
     /// Letters of the input behind the results that have come for open stretches.
     pub(crate) fn letters_under_way(&self) -> u64 {
         let state = self.lock();
