@@ -39,6 +39,8 @@ impl Signals {
                 }
                 crate::terminal::restore();
                 discard_unfinished_files();
+                let what = "stopped without waiting for the work in progress";
+                crate::console::error(&anyhow::anyhow!(what));
                 std::process::exit(128 + signal);
             }
         })?;

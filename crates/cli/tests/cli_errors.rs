@@ -79,6 +79,25 @@ fn a_late_error_keeps_the_earlier_results_of_the_folder() {
 }
 
 #[test]
+fn a_broken_record_ends_the_run_without_computing_what_came_before_it() {
+    let bench = Bench::new();
+    // Six windows of frames: more than are under way at a time, all of them read at once.
+    let mut reads = String::new();
+    for number in 0..2_100 {
+        let letters = open_sequence(500, 7 + number);
+        reads.push_str(&format!("@r{number}\n{letters}\n+\n{}\n", "I".repeat(500)));
+    }
+    reads.push_str("@broken\nACGT\n+\nII\n");
+    let input = bench.file("reads.fq", reads);
+    let metrics = bench.folder.path().join("metrics.jsonl");
+    let more = ["--metrics", metrics.to_str().unwrap()];
+    bench.predict(&input, &more).failed_with(&["reads.fq", "broken"]);
+    let batches = read(&metrics).matches("\"type\":\"batch\"").count();
+    // All of them would be some 1,600.
+    assert!(batches < 400, "{batches} batches were computed for nothing");
+}
+
+#[test]
 fn unwritable_outputs_are_named() {
     let bench = Bench::new();
     let input = testdata("oracle/inputs/nasty_crlf.fa");

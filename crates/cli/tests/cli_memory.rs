@@ -11,8 +11,9 @@ use std::process::Stdio;
 
 use common::{names, program, read};
 
-/// The most that a run with the small bundle and the default settings may hold on two threads,
-/// whatever its input: model, cache of repeats (2 × 64 MiB), open windows and queues.
+/// The most that a run with the small bundle and the default settings may hold on two threads
+/// beside the cache of repeats, of which this stream fills next to nothing (2 × 64 MiB at most):
+/// model, open windows, queues and sort buffers.
 const BOUND_BYTES: u64 = 192 << 20;
 
 /// Streams `letters` through `predict` and gives the peak of its resident memory.

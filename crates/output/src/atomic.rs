@@ -2,6 +2,7 @@
 //!
 //! Entry type: [`AtomicFile`].
 
+use crate::output_dir::discard_unkept_folders;
 use crate::{Error, Result};
 use std::{
     ffi::OsString,
@@ -25,13 +26,15 @@ fn forget(partial: &Path) {
     unfinished().retain(|name| name != partial);
 }
 
-/// Removes every file that was begun and is not being committed; for a process that is about to
-/// exit while others still write. What they write afterwards is lost with the file.
+/// Removes every file that was begun and is not being committed, and the folder made for them; for
+/// a process that is about to exit while others still write. What they write afterwards is lost
+/// with the file.
 pub fn discard_unfinished_files() {
     for partial in unfinished().drain(..) {
         // The process ends either way; the next run replaces a leftover.
         let _ = fs::remove_file(partial);
     }
+    discard_unkept_folders();
 }
 
 /// A buffered file that is written under `<name>.partial` beside its target.

@@ -4,8 +4,23 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{Error, Result};
+
+/// Folders that this process made and does not keep yet.
+static MADE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn made() -> MutexGuard<'static, Vec<PathBuf>> {
+    MADE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes the folders that were made and are empty; for a process that is about to exit.
+pub(crate) fn discard_unkept_folders() {
+    for path in made().drain(..) {
+        let _ = fs::remove_dir(path);
+    }
+}
 
 /// A folder for outputs; dropped before [`OutputDir::keep`], it is removed again if it was made for
 /// this run and is empty.
@@ -24,18 +39,23 @@ impl OutputDir {
         let is_there = path.exists();
         let create = |source| Error::Create { path: path.to_owned(), source };
         fs::create_dir_all(path).map_err(create)?;
-        Ok(Self { made: (!is_there).then(|| path.to_owned()) })
+        let made_now = (!is_there).then(|| path.to_owned());
+        made().extend(made_now.clone());
+        Ok(Self { made: made_now })
     }
 
     /// Keeps the folder from now on.
     pub fn keep(mut self) {
-        self.made = None;
+        if let Some(path) = self.made.take() {
+            made().retain(|known| *known != path);
+        }
     }
 }
 
 impl Drop for OutputDir {
     fn drop(&mut self) {
         if let Some(path) = &self.made {
+            made().retain(|known| known != path);
             // A folder that holds something is not removed, which is as it should be.
             let _ = fs::remove_dir(path);
         }
@@ -56,6 +76,12 @@ mod tests {
         OutputDir::create(&path).unwrap().keep();
         drop(OutputDir::create(&path).unwrap());
         assert!(path.exists(), "it was there before");
+
+        let unkept = folder.path().join("unkept");
+        let dir = OutputDir::create(&unkept).unwrap();
+        discard_unkept_folders();
+        assert!(!unkept.exists() && path.exists());
+        drop(dir);
 
         let filled = folder.path().join("filled");
         let dir = OutputDir::create(&filled).unwrap();

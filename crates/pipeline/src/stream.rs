@@ -87,8 +87,9 @@ where
     let outcome = thread::scope(|scope| {
         let collect = thread::Builder::new().name("collect".into());
         let collecting = collect.spawn_scoped(scope, || collect_all(results, &ledger));
-        let outcome =
-            collecting.is_ok().then(|| take_all(&ledger, &cancel, &mut take, &mut report));
+        let outcome = collecting
+            .is_ok()
+            .then(|| take_all(&ledger, &cancel, &supervision, &mut take, &mut report));
         ledger.close();
         supervision.stop();
         loader.stop();
@@ -96,8 +97,16 @@ where
         collecting?;
         outcome.unwrap_or(Ok(()))
     });
-    let source = loader.join();
-    outcome.map(|()| source)
+    let mut source = loader.join();
+    outcome?;
+    if supervision.has_failed() {
+        let on_its_way = || source.as_mut()?.find_map(Result::err).map(PipelineError::from);
+        return Err(ledger.take_failure().or_else(on_its_way).unwrap_or_else(|| {
+            let (what, message) = ("the input".into(), "it failed and gave no cause".into());
+            SeqError::Panicked { what, message }.into()
+        }));
+    }
+    Ok(source)
 }
 
 fn collect_all<M, D, S>(results: InferenceResults<M, D>, ledger: &Ledger<S>)
@@ -117,15 +126,21 @@ where
     ledger.end_results(None);
 }
 
+/// Takes stretches until the end, or until the input has failed: the threads that read are ahead
+/// by minutes of computing on a slow device, and nothing is written of a run that fails.
 fn take_all<S: Stretch>(
     ledger: &Ledger<S>,
     cancel: &CancelToken,
+    supervision: &Supervision,
     take: &mut impl FnMut(Finished<S>) -> Result<(), PipelineError>,
     report: &mut impl FnMut(u64),
 ) -> Result<(), PipelineError> {
     loop {
         if cancel.is_cancelled() {
             return Err(PipelineError::Cancelled);
+        }
+        if supervision.has_failed() {
+            return Ok(());
         }
         match ledger.next(PROGRESS_INTERVAL)? {
             NextWindow::Finished(finished) => take(finished)?,

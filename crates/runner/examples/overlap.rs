@@ -1,6 +1,6 @@
 //! Three stages of 4, 10 and 4 ms on a device that only sleeps: what overlap is worth.
 //!
-//! `cargo run -p virnucpro-runner --example overlap [-- TRACE.json]`
+//! `cargo run --release -p virnucpro-runner --example overlap [-- TRACE.json]`
 
 use std::error::Error;
 use std::num::NonZeroUsize;

@@ -76,13 +76,17 @@ fn each_tensor_crosses_once_and_its_bytes_are_counted() {
         .map(|b| 4 * (2 * b.total_tokens() + b.num_seqs() + 1))
         .sum();
     assert_eq!(monitor.finish().unwrap().htod_bytes, bytes as u64);
-    for times in [0, 2] {
-        let results = all(Manners { transfers_of_input_ids: times, ..Manners::default() }, 5);
-        let error = results.into_iter().next().unwrap().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            format!("batch 0: input_ids crossed to the device {times} times instead of once")
-        );
+    for (tensor, name) in ["input_ids", "cu_seqlens", "position_ids"].iter().enumerate() {
+        for times in [0, 2] {
+            let mut crossings = [1; 3];
+            crossings[tensor] = times;
+            let results = all(Manners { crossings, ..Manners::default() }, 5);
+            let error = results.into_iter().next().unwrap().unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("batch 0: {name} crossed to the device {times} times instead of once")
+            );
+        }
     }
 }
 
@@ -201,6 +205,33 @@ fn result_with_a_row_or_a_flag_too_few_is_an_error() {
         let error = all(manners, 3).into_iter().next().unwrap().unwrap_err().to_string();
         assert!(error.contains(what) && error.contains("batch 0"), "{error}");
     }
+}
+
+#[test]
+fn recomputed_result_with_a_row_or_a_flag_too_few_is_an_error() {
+    let first_token = u64::from(sequence(1).input_ids[0]);
+    let nan = || vec![(first_token, true)];
+    for (manners, what) in [
+        (
+            Manners { nan: nan(), drop_a_recomputed_row: true, ..Manners::default() },
+            "the number of recomputed values is 0",
+        ),
+        (
+            Manners { nan: nan(), drop_a_recomputed_flag: true, ..Manners::default() },
+            "the number of recomputed finite flags is 0",
+        ),
+    ] {
+        let error = all(manners, 3).into_iter().next().unwrap().unwrap_err().to_string();
+        assert!(error.contains(what) && error.contains("batch 0"), "{error}");
+    }
+}
+
+#[test]
+fn result_lost_with_its_thread_is_an_error_and_not_the_end() {
+    let results = all(Manners { panics_in_stage_times: true, ..Manners::default() }, 5);
+    assert_eq!(results.len(), 1);
+    let error = results[0].as_ref().unwrap_err();
+    assert!(matches!(error, RunnerError::LostSequences { received: 3.., delivered: 0 }), "{error}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use common::{Device, Event, Manners, Model, batches, embedding, sequence};
@@ -96,6 +97,29 @@ fn consumer_that_leaves_early_ends_all_threads() {
     drop(results);
     assert_eq!(Arc::strong_count(&alive), 1, "the loader is still held by a thread");
     drop(runner);
+    assert_eq!(Arc::strong_count(&device), 1, "the device is still held by a thread");
+}
+
+#[test]
+fn consumer_that_leaves_while_results_wait_for_room_ends_all_threads() {
+    let (announce, fetched) = sync_channel(1000);
+    let endless = (0..).map(move |k| {
+        announce.send(()).unwrap();
+        Ok(common::batch(k))
+    });
+    let (runner, device) = with_slots(3, Manners::default());
+    let mut results = runner.run(endless).unwrap();
+    assert!(results.next().unwrap().is_ok());
+    // One was taken, three are ready, one finds no room, three are in the slots.
+    for _ in 0..8 {
+        fetched.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+    let (done, ended) = sync_channel(1);
+    std::thread::spawn(move || {
+        drop((results, runner));
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(Duration::from_secs(60)).expect("a thread waits for ever");
     assert_eq!(Arc::strong_count(&device), 1, "the device is still held by a thread");
 }
 

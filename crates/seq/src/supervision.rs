@@ -42,6 +42,7 @@ pub trait Watch: Send + Sync {
 pub struct Supervision {
     watch: Option<Arc<dyn Watch>>,
     is_stopped: Arc<AtomicBool>,
+    has_failed: Arc<AtomicBool>,
     until: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
 }
 
@@ -64,6 +65,16 @@ impl Supervision {
     /// Whether reading was ended.
     pub fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Relaxed) || self.until.as_ref().is_some_and(|over| over())
+    }
+
+    /// Whether the threads have met a failure, which may still be on its way behind what came
+    /// before it.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_failure(&self) {
+        self.has_failed.store(true, Ordering::Relaxed);
     }
 
     /// Runs `work` as `activity` of `stage`.

@@ -63,3 +63,19 @@ fn supervision_stopped_ends_a_read_from_a_silent_pipe() {
     assert!(units.into_records().is_some(), "every thread has ended");
     drop(writer);
 }
+
+#[test]
+fn supervision_knows_of_a_failure_before_it_is_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reads.fq");
+    std::fs::write(&path, "@a\nACGT\n+\nIIII\n@b\nACGT\n+\nII\n").unwrap();
+    let supervision = Supervision::default();
+    let records = MultiReader::open(vec![Input::from(&path)]).unwrap().supervised(&supervision);
+    assert!(!supervision.has_failed());
+    let units = translate_records_supervised(records, size(300), size(2), &supervision).unwrap();
+    while !supervision.has_failed() {
+        std::thread::yield_now();
+    }
+    let ends: Vec<_> = units.map(|unit| unit.is_ok()).collect();
+    assert_eq!(ends, [true, false], "it comes in its place all the same");
+}

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use lru::LruCache;
-use virnucpro_runner::LoaderFailure;
 use virnucpro_runner::hand_over::HandOver;
 use virnucpro_runner::monitor::StageMeter;
 use virnucpro_seq::SeqError;
@@ -115,8 +114,7 @@ where
         let stretch = match meter.wait_in(|| source.next()) {
             Some(Ok(stretch)) => stretch,
             Some(Err(error)) => {
-                let failure = LoaderFailure { record: None, source: error.into() };
-                send(steps, Step::Failed(failure));
+                ledger.fail(error.into());
                 return source;
             }
             None => break,

@@ -156,6 +156,19 @@ impl<S: Stretch> Ledger<S> {
         !state.is_closed
     }
 
+    /// Ends the stream with a failure now, whatever is still on its way.
+    ///
+    /// Nothing is written of a run that fails, so what came before it is not waited for.
+    pub(super) fn fail(&self, failure: PipelineError) {
+        self.lock().failure.get_or_insert(failure);
+        self.changed.notify_all();
+    }
+
+    /// The failure that nobody has been told yet.
+    pub(crate) fn take_failure(&self) -> Option<PipelineError> {
+        self.lock().failure.take()
+    }
+
     /// Says that no more results will come, and why if that is a failure.
     pub(crate) fn end_results(&self, failure: Option<PipelineError>) {
         let mut state = self.lock();
@@ -195,6 +208,12 @@ impl<S: Stretch> Ledger<S> {
             return Err(PipelineError::LostSequences { missing });
         }
         Ok(NextWindow::Waiting)
+    }
+
+    /// Number of results kept for sequences that come again.
+    #[cfg(test)]
+    pub(super) fn num_kept(&self) -> usize {
+        self.lock().kept.len()
     }
 
     /// Letters of the input behind the results that have come for open stretches.

@@ -19,7 +19,7 @@ use std::thread::{self, JoinHandle};
 use virnucpro_batch::SequenceTokenizer;
 use virnucpro_runner::hand_over::HandOver;
 use virnucpro_runner::monitor::Monitor;
-use virnucpro_runner::{BoxError, InferenceBatch, LoaderFailure};
+use virnucpro_runner::{InferenceBatch, LoaderFailure};
 use virnucpro_seq::SeqError;
 
 use crate::PipelineError;
@@ -114,17 +114,17 @@ where
         let deduplicator = dedup.then(|| dedup::Deduplicator::new(&tasks));
         let (admit, num_tasks) = (Arc::clone(ledger), tasks.len());
         let out = Arc::clone(&from);
-        loader.source = Some(spawn("dedup", &from, Step::Failed, move || {
+        loader.source = Some(spawn("dedup", &from, ledger, move || {
             dedup::run(source, deduplicator, num_tasks, &admit, &out, &meters.dedup)
         })?);
         let (known, pool) = (Arc::clone(&tasks), tokenize::pool(threads)?);
         let (noted, out) = (Arc::clone(ledger), Arc::clone(&to));
-        let tokenize = spawn("tokenize", &to, Step::Failed, move || {
+        let tokenize = spawn("tokenize", &to, ledger, move || {
             tokenize::run(&known, &pool, &noted, &from, &out, &meters.tokenize);
         })?;
         loader.threads.push(tokenize);
         let out = Arc::clone(&batches);
-        let pack = spawn("pack", &batches, Err, move || {
+        let pack = spawn("pack", &batches, ledger, move || {
             pack::run(&tasks, &last, &out, &meters.pack);
         })?;
         loader.threads.push(pack);
@@ -156,21 +156,21 @@ fn queue<T: Send + 'static>(monitor: &Monitor, name: &str) -> Arc<HandOver<T>> {
     queue
 }
 
-/// Starts a thread that fills `queue` and closes it at its end; its panic goes there as a failure.
-fn spawn<R: Send + 'static, T: Send + 'static>(
+/// Starts a thread that fills `queue` and closes it at its end; its panic fails the ledger.
+fn spawn<R: Send + 'static, T: Send + 'static, S: Stretch>(
     name: &'static str,
     queue: &Arc<HandOver<T>>,
-    failed: impl FnOnce(LoaderFailure) -> T + Send + 'static,
+    ledger: &Arc<Ledger<S>>,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Result<JoinHandle<Option<R>>, PipelineError> {
-    let queue = Arc::clone(queue);
+    let (queue, ledger) = (Arc::clone(queue), Arc::clone(ledger));
     let guarded = move || {
         let outcome = panic::catch_unwind(AssertUnwindSafe(work));
         if let Err(payload) = &outcome {
             let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-            let source: BoxError = format!("{name} panicked: {}", text.unwrap_or_default()).into();
-            send(&queue, failed(LoaderFailure { record: None, source }));
+            let (what, message) = (name.to_owned(), text.unwrap_or_default());
+            ledger.fail(SeqError::Panicked { what, message }.into());
         }
         queue.close();
         outcome.ok()

@@ -231,7 +231,9 @@ fn loader_with_repeats_answers_every_sequence_by_its_own_letters_in_order() {
     for (dedup, hidden_size, name) in
         [(false, 2, "off"), (true, 2, "on"), (true, 4 << 20, "a cache of four entries")]
     {
-        let (finished, outcome) = start(source(), dedup, hidden_size).finish_all();
+        let stream = start(source(), dedup, hidden_size);
+        let ledger = Arc::clone(&stream.ledger);
+        let (finished, outcome) = stream.finish_all();
         assert!(outcome.is_ok(), "{name}: {outcome:?}");
         let fanned_out = check(&stretches, &finished, dedup);
         let all: usize = stretches.iter().map(|words| 2 * words.0.len()).sum();
@@ -241,11 +243,44 @@ fn loader_with_repeats_answers_every_sequence_by_its_own_letters_in_order() {
         unique.dedup();
         let most = (all - 2 * unique.len()) as u64;
         match (dedup, hidden_size) {
-            (false, _) => assert_eq!(fanned_out, 0),
+            (false, _) => assert_eq!((fanned_out, ledger.num_kept()), (0, 0)),
             (true, 2) => assert_eq!(fanned_out, most),
-            (true, _) => assert!(0 < fanned_out && fanned_out < most, "{fanned_out} of {most}"),
+            (true, _) => {
+                assert!(0 < fanned_out && fanned_out < most, "{fanned_out} of {most}");
+                let kept = ledger.num_kept();
+                assert!(kept <= 8, "{kept} results are kept for two caches of four entries");
+            }
         }
     }
+}
+
+#[test]
+fn loader_flushes_the_tail_that_the_packers_hold_back() {
+    let stretches = [Words::new(&["ALK", "KLA", "A"])];
+    let source = stretches.clone().into_iter().map(Ok);
+    let (finished, outcome) = start(source, true, 2).finish_all();
+    assert!(outcome.is_ok(), "{outcome:?}");
+    check(&stretches, &finished, true);
+}
+
+#[test]
+fn loader_draws_no_more_than_the_ledger_admits() {
+    let (announce, drawn) = std::sync::mpsc::sync_channel(1000);
+    // All but the first are answered from the cache, so no queue holds the source back.
+    let source = std::iter::repeat_with(move || {
+        announce.send(()).unwrap();
+        Ok(Words::new(&["ALK"]))
+    });
+    let Stream { loader, ledger, results } = start(source.take(500), true, 2);
+    // Four are open, one waits for room.
+    for _ in 0..5 {
+        drawn.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+    assert!(drawn.recv_timeout(Duration::from_millis(200)).is_err(), "a sixth was drawn");
+    ledger.close();
+    loader.stop();
+    drop(results);
+    loader.join();
 }
 
 #[test]
@@ -270,6 +305,26 @@ fn loader_source_that_fails_keeps_what_was_finished() {
     let text = format!("{error} {:?}", std::error::Error::source(&error));
     assert!(text.contains("cut off"), "{text}");
     check(&stretches[..finished.len()], &finished, true);
+}
+
+#[test]
+fn loader_failure_is_told_before_what_came_before_it_is_computed() {
+    let failure = || SeqError::Panicked { what: "record 2".into(), message: "cut off".into() };
+    for panics in [false, true] {
+        let good = std::iter::once_with(|| Ok(Words::new(&["ALK", "KLA"])));
+        let source = good.chain(std::iter::once_with(move || {
+            assert!(!panics, "cut off");
+            Err(failure())
+        }));
+        let Stream { loader, ledger, results } = start(source, true, 2);
+        // Nobody brings a result, so whoever waited for the first stretch would wait for ever.
+        let told = ledger.next(Duration::from_secs(60)).err().unwrap();
+        assert!(told.to_string().contains("cut off"), "{told}");
+        drop(results);
+        ledger.close();
+        loader.stop();
+        assert_eq!(loader.join().is_none(), panics);
+    }
 }
 
 #[test]

@@ -60,9 +60,14 @@ pub(super) fn check<M, D: StagedDevice<M>>(
         })?;
         let width = retrieved.hidden_size;
         let expected = offenders.iter().map(|&s| rows[s].len() * width).sum();
-        if again.embeddings.len() != expected || again.is_finite.len() != offenders.len() {
-            let (what, found) = ("the number of recomputed values", again.embeddings.len());
-            return Err(RunnerError::WrongResult { batch_idx: *batch_idx, what, expected, found });
+        for (what, expected, found) in [
+            ("the number of recomputed values", expected, again.embeddings.len()),
+            ("the number of recomputed finite flags", offenders.len(), again.is_finite.len()),
+        ] {
+            if found != expected {
+                let batch_idx = *batch_idx;
+                return Err(RunnerError::WrongResult { batch_idx, what, expected, found });
+            }
         }
         let mut rest = &again.embeddings[..];
         for (&sequence, is_finite) in offenders.iter().zip(again.is_finite) {

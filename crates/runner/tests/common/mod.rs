@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use virnucpro_backend::PackedView;
 use virnucpro_batch::{PackedBatch, SequenceId, TokenizedSequence};
+use virnucpro_runner::monitor::StageTimes;
 use virnucpro_runner::{
     BoxError, InferenceBatch, LoaderFailure, Precision, Retrieved, StagedDevice, StagingMemory,
     Unsupported,
@@ -58,12 +59,17 @@ pub struct Manners {
     /// First sequence of the batch at which a stage fails or panics.
     pub fail: Option<(usize, u64)>,
     pub panic: Option<(usize, u64)>,
-    pub transfers_of_input_ids: usize,
+    /// How often `input_ids`, `cu_seqlens` and `position_ids` cross.
+    pub crossings: [usize; 3],
     pub missing: Option<&'static str>,
     /// Sequences whose f16 result is NaN, and whether f32 helps.
     pub nan: Vec<(u64, bool)>,
     pub drop_a_row: bool,
     pub drop_a_flag: bool,
+    pub drop_a_recomputed_row: bool,
+    pub drop_a_recomputed_flag: bool,
+    /// Panics where the runner expects no work, so that the thread of a stage is gone.
+    pub panics_in_stage_times: bool,
 }
 
 impl Default for Manners {
@@ -74,11 +80,14 @@ impl Default for Manners {
             staging: StagingMemory::Pinned,
             fail: None,
             panic: None,
-            transfers_of_input_ids: 1,
+            crossings: [1; 3],
             missing: None,
             nan: Vec::new(),
             drop_a_row: false,
             drop_a_flag: false,
+            drop_a_recomputed_row: false,
+            drop_a_recomputed_flag: false,
+            panics_in_stage_times: false,
         }
     }
 }
@@ -230,12 +239,11 @@ impl StagedDevice<Model> for Device {
         slot: &mut Slot,
     ) -> Result<(), BoxError> {
         let _active = Active::enter(&self.active, &self.overlap, 0);
-        let mut input_ids = Vec::new();
-        for _ in 0..self.manners.transfers_of_input_ids {
-            input_ids = batch.input_ids().to_vec();
-        }
-        let _ = batch.position_ids();
-        let cu_seqlens = batch.cu_seqlens().to_vec();
+        let [ids, ends, positions] = self.manners.crossings;
+        let (mut input_ids, mut cu_seqlens) = (Vec::new(), Vec::new());
+        (0..ids).for_each(|_| input_ids = batch.input_ids().to_vec());
+        (0..ends).for_each(|_| cu_seqlens = batch.cu_seqlens().to_vec());
+        (0..positions).for_each(|_| drop(batch.position_ids().to_vec()));
         if input_ids.is_empty() {
             return Ok(());
         }
@@ -312,6 +320,11 @@ impl StagedDevice<Model> for Device {
         Ok(Retrieved { embeddings, hidden_size: HIDDEN, is_finite })
     }
 
+    fn stage_times(&self, _: &mut Slot) -> Option<StageTimes> {
+        assert!(!self.manners.panics_in_stage_times, "the clock is broken");
+        None
+    }
+
     fn recompute_f32(
         &self,
         _: &Model,
@@ -330,6 +343,12 @@ impl StagedDevice<Model> for Device {
             }
             is_finite.push(helps);
             embeddings.extend(row);
+        }
+        if self.manners.drop_a_recomputed_row {
+            embeddings.truncate(embeddings.len() - HIDDEN);
+        }
+        if self.manners.drop_a_recomputed_flag {
+            is_finite.pop();
         }
         Ok(Retrieved { embeddings, hidden_size: HIDDEN, is_finite })
     }

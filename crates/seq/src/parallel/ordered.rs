@@ -154,6 +154,7 @@ where
         let drawn = match panic::catch_unwind(AssertUnwindSafe(draw)) {
             Ok(drawn) => drawn,
             Err(payload) => {
+                supervision.note_failure();
                 let failure = SeqError::panicked("reading records".into(), payload.as_ref());
                 let _ = tickets.send(Err(failure));
                 return None;
@@ -162,6 +163,7 @@ where
         let batch = match drawn {
             Some(Ok(batch)) => batch,
             Some(Err(error)) => {
+                supervision.note_failure();
                 let _ = tickets.send(Err(error));
                 return Some(source);
             }
@@ -190,6 +192,7 @@ fn run_worker<T: Display, U>(
                 match panic::catch_unwind(AssertUnwindSafe(|| work(item))) {
                     Ok(result) => results.push_back(Ok(result)),
                     Err(payload) => {
+                        supervision.note_failure();
                         let failure = SeqError::panicked(item.to_string(), payload.as_ref());
                         results.push_back(Err(failure));
                         break;
