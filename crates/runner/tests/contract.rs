@@ -228,10 +228,20 @@ fn recomputed_result_with_a_row_or_a_flag_too_few_is_an_error() {
 
 #[test]
 fn result_lost_with_its_thread_is_an_error_and_not_the_end() {
-    let results = all(Manners { panics_in_stage_times: true, ..Manners::default() }, 5);
+    let first_token = u64::from(sequence(1).input_ids[0]);
+    let nan = vec![(first_token, true)];
+    let results = all(Manners { panics_in_precision: true, nan, ..Manners::default() }, 5);
     assert_eq!(results.len(), 1);
     let error = results[0].as_ref().unwrap_err();
     assert!(matches!(error, RunnerError::LostSequences { received: 3.., delivered: 0 }), "{error}");
+}
+
+#[test]
+fn broken_clock_of_a_device_ends_the_run_with_its_cause() {
+    let results = all(Manners { panics_in_stage_spans: true, ..Manners::default() }, 5);
+    assert_eq!(results.len(), 1);
+    let error = results[0].as_ref().unwrap_err().to_string();
+    assert_eq!(error, "batch 0: retrieve panicked: the clock is broken");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use virnucpro_backend::PackedView;
 use virnucpro_batch::{PackedBatch, SequenceId, TokenizedSequence};
-use virnucpro_runner::monitor::StageTimes;
+use virnucpro_runner::monitor::StageSpans;
 use virnucpro_runner::{
     BoxError, InferenceBatch, LoaderFailure, Precision, Retrieved, StagedDevice, StagingMemory,
     Unsupported,
@@ -68,8 +68,9 @@ pub struct Manners {
     pub drop_a_flag: bool,
     pub drop_a_recomputed_row: bool,
     pub drop_a_recomputed_flag: bool,
+    pub panics_in_stage_spans: bool,
     /// Panics where the runner expects no work, so that the thread of a stage is gone.
-    pub panics_in_stage_times: bool,
+    pub panics_in_precision: bool,
 }
 
 impl Default for Manners {
@@ -87,7 +88,8 @@ impl Default for Manners {
             drop_a_flag: false,
             drop_a_recomputed_row: false,
             drop_a_recomputed_flag: false,
-            panics_in_stage_times: false,
+            panics_in_stage_spans: false,
+            panics_in_precision: false,
         }
     }
 }
@@ -212,6 +214,7 @@ impl StagedDevice<Model> for Device {
     }
 
     fn precision(&self) -> Precision {
+        assert!(!self.manners.panics_in_precision, "the precision is unknown");
         self.manners.precision
     }
 
@@ -320,9 +323,9 @@ impl StagedDevice<Model> for Device {
         Ok(Retrieved { embeddings, hidden_size: HIDDEN, is_finite })
     }
 
-    fn stage_times(&self, _: &mut Slot) -> Option<StageTimes> {
-        assert!(!self.manners.panics_in_stage_times, "the clock is broken");
-        None
+    fn stage_spans(&self, _: &mut Slot) -> Result<Option<StageSpans>, BoxError> {
+        assert!(!self.manners.panics_in_stage_spans, "the clock is broken");
+        Ok(None)
     }
 
     fn recompute_f32(
