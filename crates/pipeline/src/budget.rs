@@ -25,8 +25,9 @@ const TRIED: [usize; 4] = [4096, 8192, 16_384, 32_768];
 /// memory.
 const NEAR: f64 = 0.98;
 
-/// A budget is timed for at least this long.
-const TIMED: Duration = Duration::from_millis(40);
+/// A budget is timed for at least this long, and for at least so many batches.
+const TIMED: Duration = Duration::from_millis(100);
+const TIMED_BATCHES: usize = 2;
 
 /// Tokens of the sequences that budgets are tried with: a chunk of 500 nucleotides has proteins
 /// of 166 residues.
@@ -113,10 +114,13 @@ fn settle(
     encoders: &Encoders<CudaBackend>,
     tokens: usize,
 ) -> Result<(), ModelError> {
-    backend.release_memory()?;
-    backend.forget_plans();
-    for task in &encoders.tasks {
-        run(backend, task, &typical_batch(task, tokens)?)?;
+    backend.forget_plans(true);
+    // Once to make the plans, which takes memory of its own, and once to see what a batch needs.
+    for _ in 0..2 {
+        backend.release_memory()?;
+        for task in &encoders.tasks {
+            run(backend, task, &typical_batch(task, tokens)?)?;
+        }
     }
     backend.settle_memory()?;
     Ok(())
@@ -128,16 +132,19 @@ fn find_knee(
     encoders: &Encoders<CudaBackend>,
 ) -> Result<ChosenBudget, PipelineError> {
     let mut rates: Vec<Vec<f64>> = Vec::new();
-    for tokens in TRIED {
-        backend.forget_plans();
+    // Largest first: what is timed later then runs on a chip that is warm, as in a long run.
+    for tokens in TRIED.into_iter().rev() {
+        backend.forget_plans(false);
         let timed: Result<Vec<f64>, ModelError> = encoders
             .tasks
             .iter()
             .map(|task| tokens_per_second(backend, task, &typical_batch(task, tokens)?))
             .collect();
         match timed {
-            Ok(timed) => rates.push(timed),
-            Err(error) if error.is_out_of_memory() && !rates.is_empty() => break,
+            Ok(timed) => rates.insert(0, timed),
+            Err(error) if error.is_out_of_memory() && tokens > TRIED[0] => {
+                backend.release_memory().map_err(ModelError::from)?;
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -171,7 +178,7 @@ fn tokens_per_second(
     run(backend, task, batch)?;
     let start = Instant::now();
     let mut tokens = 0;
-    while start.elapsed() < TIMED {
+    while start.elapsed() < TIMED || tokens < TIMED_BATCHES * batch.total_tokens() {
         run(backend, task, batch)?;
         tokens += batch.total_tokens();
     }

@@ -94,9 +94,11 @@ impl Arena {
         Ok(())
     }
 
-    /// Gives memory that nobody uses back to the driver.
+    /// Gives memory that nobody uses back to the driver, and counts the peak anew.
     pub(super) fn release(&self) {
-        self.lock().regions.retain(|region| !region.free.is_whole(region.buffer.bytes()));
+        let mut state = self.lock();
+        state.regions.retain(|region| !region.free.is_whole(region.buffer.bytes()));
+        state.peak = state.used;
     }
 
     /// Number of blocks taken from the driver, and their bytes.

@@ -10,7 +10,7 @@ use super::batch::{CudaBatch, Staging};
 use super::cache::Cache;
 use super::compiler::Compiler;
 use super::context::{Context, DeviceProperties};
-use super::gemm::{Gemm, PlanReport};
+use super::gemm::{Care, Gemm, PlanReport};
 use super::launch::Kernels;
 use super::library::{self, CudaLibrary};
 use super::memory::DeviceBuffer;
@@ -138,9 +138,11 @@ impl CudaBackend {
     }
 
     /// Makes matrix plans anew, for the size of the batch that comes next; until then one plan
-    /// serves every size, so that results do not depend on it.
-    pub fn forget_plans(&self) {
-        self.gemm.forget();
+    /// serves every size, so that results do not depend on it. `lasting` plans are chosen by what
+    /// they take on a chip that is busy for long, which takes a second or two, and remembered on
+    /// disk; others by a few runs.
+    pub fn forget_plans(&self, lasting: bool) {
+        self.gemm.forget(if lasting { Care::Lasting } else { Care::Quick });
     }
 
     /// How each matrix product is done, largest first.

@@ -22,6 +22,7 @@ use super::memory::DeviceBuffer;
 use super::stream::Stream;
 use crate::Precision;
 
+pub(crate) use tune::Care;
 pub use tune::PlanReport;
 
 use plan::Plan;
@@ -65,6 +66,7 @@ pub(super) struct Gemm {
     arena: Arc<Arena>,
     cache: Cache,
     plans: Mutex<HashMap<GemmShape, Arc<Plan>>>,
+    care: Mutex<Care>,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,7 @@ impl Gemm {
             arena: Arc::clone(arena),
             cache,
             plans: Mutex::default(),
+            care: Mutex::new(Care::Quick),
         })
     }
 
@@ -136,9 +139,15 @@ impl Gemm {
         unsafe { plan.run(&self.handle, &self.workspace, stream, operands) }
     }
 
-    /// Makes plans anew, for the number of rows that comes next.
-    pub(super) fn forget(&self) {
+    /// Makes plans anew, for the number of rows that comes next and with this care.
+    pub(super) fn forget(&self, care: Care) {
         self.lock().clear();
+        // A copy of one word is never half done.
+        *self.care.lock().unwrap_or_else(PoisonError::into_inner) = care;
+    }
+
+    fn care(&self) -> Care {
+        *self.care.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of every plan, largest first.

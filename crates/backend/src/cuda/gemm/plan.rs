@@ -128,21 +128,21 @@ impl Description {
         .doing("multiply")
     }
 
-    /// Ways to multiply that cuBLASLt expects to be fast, without sums split over several passes.
+    /// Ways to multiply that cuBLASLt expects to be fast, fastest first.
+    ///
+    /// Sums that are split over several passes are left out: they depend on the number of rows
+    /// (and were never the fastest for the sizes that fill a GPU: BENCHMARKS.md).
     pub(super) fn candidates(
         &self,
         handle: &Handle,
         workspace_bytes: usize,
         most: usize,
-        split_sums: bool,
     ) -> Result<Vec<sys::cublasLtMatmulAlgo_t>, CudaError> {
         let preference = Preference(result::create_matmul_pref().doing("search")?);
         use sys::cublasLtMatmulPreferenceAttributes_t as Attribute;
         preference.set(Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace_bytes)?;
-        if !split_sums {
-            // No reduction scheme at all.
-            preference.set(Attribute::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &0u32)?;
-        }
+        // No reduction scheme at all.
+        preference.set(Attribute::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &0u32)?;
         let mut found = Vec::with_capacity(most);
         let mut count = 0;
         // SAFETY: all descriptions are alive; there is room for `most` results, and `count` says
