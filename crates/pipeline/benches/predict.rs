@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use virnucpro_pipeline::{
-    CancelToken, Device, DeviceConfig, Input, ModelChoice, Monitor, PredictConfig, TokenBudget, TranslateConfig,
-    predict, translate,
+    CancelToken, Device, DeviceConfig, Input, ModelChoice, Monitor, PredictConfig, TokenBudget,
+    TranslateConfig, predict, translate,
 };
 
 /// Letters of the generated input.

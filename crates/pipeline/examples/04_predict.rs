@@ -6,7 +6,8 @@ use std::error::Error;
 use std::num::NonZeroUsize;
 
 use virnucpro_pipeline::{
-    CancelToken, Device, DeviceConfig, Input, ModelChoice, Monitor, PredictConfig, TokenBudget, predict,
+    CancelToken, Device, DeviceConfig, Input, ModelChoice, Monitor, PredictConfig, TokenBudget,
+    predict,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -26,7 +26,7 @@ const TRIED: [usize; 4] = [4096, 8192, 16_384, 32_768];
 const NEAR: f64 = 0.98;
 
 /// A budget is timed for at least this long, and for at least so many batches.
-const TIMED: Duration = Duration::from_millis(100);
+const TIMED: Duration = Duration::from_millis(30);
 const TIMED_BATCHES: usize = 2;
 
 /// Tokens of the sequences that budgets are tried with: a chunk of 500 nucleotides has proteins
@@ -95,7 +95,8 @@ pub(crate) fn for_gpu(
     loop {
         match settle(backend, encoders, chosen.tokens.get()) {
             Err(error) if error.is_out_of_memory() && chosen.tokens.get() > 1 => {
-                let tokens = NonZeroUsize::new(chosen.tokens.get() / 2).unwrap_or(NonZeroUsize::MIN);
+                let tokens =
+                    NonZeroUsize::new(chosen.tokens.get() / 2).unwrap_or(NonZeroUsize::MIN);
                 tracing::warn!(
                     "{error}; the token budget is halved from {} to {tokens}",
                     chosen.tokens

@@ -111,15 +111,13 @@ impl Device {
         let (cuda, reason) = match config.choice {
             DeviceChoice::Cpu => (None, "as asked".to_owned()),
             DeviceChoice::Cuda(index) => (Some(open(index)?), "as asked".to_owned()),
-            DeviceChoice::Auto => {
-                match CudaProbe::look(config.library_dir.as_deref()).obstacle() {
-                    Some(obstacle) => (None, format!("no GPU can be used: {obstacle}")),
-                    None => match open(0) {
-                        Ok(cuda) => (Some(cuda), "the first GPU of this machine".to_owned()),
-                        Err(error) => (None, format!("the first GPU cannot be used: {error}")),
-                    },
-                }
-            }
+            DeviceChoice::Auto => match CudaProbe::look(config.library_dir.as_deref()).obstacle() {
+                Some(obstacle) => (None, format!("no GPU can be used: {obstacle}")),
+                None => match open(0) {
+                    Ok(cuda) => (Some(cuda), "the first GPU of this machine".to_owned()),
+                    Err(error) => (None, format!("the first GPU cannot be used: {error}")),
+                },
+            },
         };
         let precision = config.precision.filter(|&p| cuda.is_none() && p != Precision::F32);
         if let Some(precision) = precision {

@@ -9,9 +9,9 @@ use virnucpro_output::{EmbeddingLayout, EmbeddingSpec, EmbeddingWriter};
 use virnucpro_runner::monitor::{Monitor, RunSummary};
 use virnucpro_seq::{Input, Record, SeqActivity, SeqError, SeqStage, Supervision};
 
+use crate::engine::Engine;
 use crate::inputs::{CountedRecords, TotalEstimate, warnings};
 use crate::loader::{Finished, Stretch};
-use crate::engine::Engine;
 use crate::stream::{self, StreamConfig};
 use crate::watch::supervise;
 use crate::{

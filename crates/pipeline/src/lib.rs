@@ -22,10 +22,10 @@ mod stream;
 mod translate;
 mod watch;
 
-pub use classify::{ClassifyConfig, ClassifyReport, classify, classify_to_file};
-pub use consensus::{ConsensusReport, consensus};
 pub use bench::{BenchConfig, BenchReport, Lengths, PlanLine, bench};
 pub use budget::{ChosenBudget, TokenBudget};
+pub use classify::{ClassifyConfig, ClassifyReport, classify, classify_to_file};
+pub use consensus::{ConsensusReport, consensus};
 pub use device::{Device, DeviceChoice, DeviceConfig};
 pub use embed::{Alphabet, EmbedConfig, EmbedReport, embed};
 pub use error::PipelineError;
@@ -37,7 +37,8 @@ pub use translate::{TranslateConfig, TranslateReport, translate};
 pub use virnucpro_backend::Precision;
 pub use virnucpro_backend::cuda::{CudaLibrary, CudaProbe};
 pub use virnucpro_models::{
-    Bundle, Converted, Pooling, PublishedSize, bundle, bundle::BundleRecipe, bundle::ClassifierFile, convert,
+    Bundle, Converted, Pooling, PublishedSize, bundle, bundle::BundleRecipe,
+    bundle::ClassifierFile, convert,
 };
 pub use virnucpro_output::{Summary, VERDICT_RULE, discard_unfinished_files};
 pub use virnucpro_runner::CancelToken;

@@ -48,7 +48,11 @@ fn sequences(words: u64) -> Vec<TokenizedSequence> {
     RESIDUES.iter().enumerate().map(sequence).collect()
 }
 
-fn embed<B: Backend>(backend: &B, encoder: &Encoder<B>, sequences: &[TokenizedSequence]) -> Vec<f32> {
+fn embed<B: Backend>(
+    backend: &B,
+    encoder: &Encoder<B>,
+    sequences: &[TokenizedSequence],
+) -> Vec<f32> {
     let batch = PackedBatch::from_sequences(sequences).unwrap();
     encoder.embed(backend, &batch, encoder.num_hidden_layers(), Pooling::Mean).unwrap().values
 }

@@ -8,8 +8,8 @@
 
 mod batch;
 mod cancel;
-mod device;
 mod cuda;
+mod device;
 mod encoders;
 mod error;
 #[doc(hidden)]
@@ -20,15 +20,15 @@ mod sync;
 
 pub use batch::{InferenceBatch, InferenceResult, LoaderFailure};
 pub use cancel::CancelToken;
-pub use device::{BoxError, Retrieved, StagedDevice, StagingMemory, Unsupported};
-pub use virnucpro_backend::Precision;
 pub use cuda::{CudaDevice, CudaDeviceSlot, ExactEncoders, LoadExact};
+pub use device::{BoxError, Retrieved, StagedDevice, StagingMemory, Unsupported};
 pub use encoders::{EncoderTask, Encoders, HostDevice, HostSlot};
 pub use error::{RunnerError, Stage};
 pub use runner::{
     AsyncInferenceRunner, DEFAULT_SLOTS, DeviceResult, DeviceResults, InferenceResults,
     RunnerConfig, run_async_inference,
 };
+pub use virnucpro_backend::Precision;
 
 /// The worked example of the contract, kept compiling.
 #[cfg(doctest)]

@@ -5,9 +5,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::CudaError;
 use super::context::Context;
 use super::memory::DeviceBuffer;
-use super::CudaError;
 
 /// Alignment of every piece: what matrix libraries and copies like best.
 const ALIGNMENT: usize = 256;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::CudaError;
 use super::activation::CudaActivation;
 use super::arena::Arena;
 use super::batch::{CudaBatch, Staging};
@@ -19,7 +20,6 @@ use super::source::{HEAD_DIMS, KernelFile, check_precision};
 use super::stream::Stream;
 use super::upload::Uploader;
 use super::weights::{CudaLinear, CudaTable, CudaVector};
-use super::CudaError;
 use crate::{
     AttentionSpec, Backend, BackendError, Epilogue, PackedView, PoolSpec, Precision, RotarySpec,
     TensorView, TokenDropout,
@@ -139,8 +139,8 @@ impl CudaBackend {
 
     /// Makes matrix plans anew, for the size of the batch that comes next; until then one plan
     /// serves every size, so that results do not depend on it. `lasting` plans are chosen by what
-    /// they take on a chip that is busy for long, which takes a second or two, and remembered on
-    /// disk; others by a few runs.
+    /// they take on a chip that is busy for long, which takes a second or two; others by a few
+    /// runs. Both are remembered on disk.
     pub fn forget_plans(&self, lasting: bool) {
         self.gemm.forget(if lasting { Care::Lasting } else { Care::Quick });
     }
@@ -384,11 +384,7 @@ impl Backend for CudaBackend {
         self.attend(batch, spec, qkv, out)
     }
 
-    fn gated_gelu(
-        &self,
-        x: &CudaActivation,
-        out: &mut CudaActivation,
-    ) -> Result<(), BackendError> {
+    fn gated_gelu(&self, x: &CudaActivation, out: &mut CudaActivation) -> Result<(), BackendError> {
         self.gate(x, out)
     }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use super::CudaError;
 use super::context::Context;
 use super::memory::{DeviceBuffer, PinnedBuffer, PinnedUse};
 use super::source::ATTENTION_TILE;
 use super::stream::{Event, Stream};
-use super::CudaError;
 use crate::PackedView;
 
 /// Alignment of every array inside the block.

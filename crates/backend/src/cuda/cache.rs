@@ -71,7 +71,8 @@ mod tests {
         cache.write("gelu", "a", b"machine code");
         assert_eq!(cache.read("gelu", "a").as_deref(), Some(&b"machine code"[..]));
         assert_eq!(cache.read("gelu", "b"), None);
-        let files: Vec<_> = fs::read_dir(cache.folder.as_ref().unwrap()).unwrap().flatten().collect();
+        let files: Vec<_> =
+            fs::read_dir(cache.folder.as_ref().unwrap()).unwrap().flatten().collect();
         assert_eq!(files.len(), 1, "nothing unfinished is left");
         let whole = fs::read(files[0].path()).unwrap();
         for broken in [&whole[..whole.len() - 1], &whole[..5], b""] {

@@ -60,7 +60,8 @@ impl Compiler {
         if let Some(code) = self.cache.read(name, &key) {
             return Ok(Cubin { code, was_cached: true });
         }
-        let failed = |log: String| CudaError::Compile { kernel: name, arch: self.arch.clone(), log };
+        let failed =
+            |log: String| CudaError::Compile { kernel: name, arch: self.arch.clone(), log };
         let code = compile(&text, name, &options).map_err(failed)?;
         self.cache.write(name, &key, &code);
         Ok(Cubin { code, was_cached: false })
@@ -139,7 +140,9 @@ mod tests {
                 builds.push((KernelFile::Attention { head_dim }, precision));
             }
             if arch == "sm_90" && precision != Precision::F32 {
-                builds.extend([64, 128].map(|d| (KernelFile::AttentionHopper { head_dim: d }, precision)));
+                builds.extend(
+                    [64, 128].map(|d| (KernelFile::AttentionHopper { head_dim: d }, precision)),
+                );
             }
         }
         builds
@@ -164,12 +167,9 @@ mod tests {
                 });
             }
         });
-        let compiler = Compiler::new(
-            "sm_90".to_owned(),
-            Cache::new(Some(cache.path().join("sm_90"))),
-            None,
-        )
-        .unwrap();
+        let compiler =
+            Compiler::new("sm_90".to_owned(), Cache::new(Some(cache.path().join("sm_90"))), None)
+                .unwrap();
         assert!(compiler.cubin(KernelFile::Gelu, Precision::F16).unwrap().was_cached);
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use cudarc::driver::{result, sys};
 
-use super::error::DriverResult;
 use super::CudaError;
+use super::error::DriverResult;
 
 /// What the driver says about a device.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -74,7 +74,9 @@ pub enum CudaError {
         status: String,
     },
     /// cuBLASLt offers nothing that fits.
-    #[error("cuBLASLt has no way to multiply [tokens, {k}] by [{k}, {m}] that does not depend on the number of tokens")]
+    #[error(
+        "cuBLASLt has no way to multiply [tokens, {k}] by [{k}, {m}] that does not depend on the number of tokens"
+    )]
     NoPlan {
         /// Output features.
         m: usize,
@@ -118,6 +120,9 @@ pub(super) trait BlasResult<T> {
 
 impl<T> BlasResult<T> for Result<T, CublasError> {
     fn doing(self, what: &str) -> Result<T, CudaError> {
-        self.map_err(|error| CudaError::Blas { what: what.to_owned(), status: format!("{:?}", error.0) })
+        self.map_err(|error| CudaError::Blas {
+            what: what.to_owned(),
+            status: format!("{:?}", error.0),
+        })
     }
 }

@@ -18,9 +18,7 @@ impl CudaBackend {
     ) -> Result<CudaActivation, BackendError> {
         let bytes: Vec<u8> = match self.precision {
             Precision::F32 => values.iter().flat_map(|v| v.to_ne_bytes()).collect(),
-            Precision::F16 => {
-                values.iter().flat_map(|&v| f16::from_f32(v).to_ne_bytes()).collect()
-            }
+            Precision::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_ne_bytes()).collect(),
             Precision::Bf16 => {
                 values.iter().flat_map(|&v| bf16::from_f32(v).to_ne_bytes()).collect()
             }
@@ -37,9 +35,10 @@ impl CudaBackend {
         let bytes = self.bytes_to_host(x.address(), x.size_bytes())?;
         let halves = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
         Ok(match x.element {
-            Precision::F32 => {
-                bytes.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect()
-            }
+            Precision::F32 => bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
             Precision::F16 => halves().map(|b| f16::from_ne_bytes(b).to_f32()).collect(),
             Precision::Bf16 => halves().map(|b| bf16::from_ne_bytes(b).to_f32()).collect(),
         })

@@ -135,10 +135,13 @@ impl Kernels {
     pub(super) fn prepare(&self, files: &[KernelFile]) -> Result<usize, CudaError> {
         let cubins: Vec<Result<Cubin, CudaError>> = thread::scope(|scope| {
             let cubin = |file| self.compiler.cubin(file, self.precision);
-            let threads: Vec<_> = files.iter().map(|&file| scope.spawn(move || cubin(file))).collect();
+            let threads: Vec<_> =
+                files.iter().map(|&file| scope.spawn(move || cubin(file))).collect();
             threads
                 .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload)))
+                .map(|thread| {
+                    thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+                })
                 .collect()
         });
         let mut compiled = 0;
@@ -170,10 +173,13 @@ impl Kernels {
         let function = function.doing("find a kernel")?;
         let shared_bytes = file.dynamic_shared_bytes(self.precision);
         if shared_bytes > 48 * 1024 {
-            let which = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let which =
+                sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: the function belongs to a loaded module.
-            unsafe { result::function::set_function_attribute(function, which, shared_bytes as i32) }
-                .doing("give a kernel its shared memory")?;
+            unsafe {
+                result::function::set_function_attribute(function, which, shared_bytes as i32)
+            }
+            .doing("give a kernel its shared memory")?;
         }
         self.lock().kernels.insert((file, name), Kernel(function));
         Ok(Kernel(function))

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use cudarc::driver::{result, sys};
 
+use super::CudaError;
 use super::context::Context;
 use super::error::DriverResult;
-use super::CudaError;
 
 /// A block of device memory.
 #[derive(Debug)]
@@ -89,7 +89,8 @@ impl PinnedBuffer {
             PinnedUse::Read => 0,
         };
         // SAFETY: the context is current; the block is freed once, in `drop`.
-        let start = unsafe { result::malloc_host(bytes, flags) }.doing("lock memory of the host")?;
+        let start =
+            unsafe { result::malloc_host(bytes, flags) }.doing("lock memory of the host")?;
         let start = start.cast::<u8>();
         // SAFETY: the block has `bytes` bytes and nobody else knows it yet.
         unsafe { start.write_bytes(0, bytes) };

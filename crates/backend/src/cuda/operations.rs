@@ -81,15 +81,21 @@ impl CudaBackend {
         let scales = token_dropout.map(|dropout| self.token_scales(batch, dropout)).transpose()?;
         let out = self.take(tokens, table.cols, self.precision)?;
         let blocks = tokens.div_ceil(BLOCK / WARP);
-        self.launch(family::EMBED, KernelFile::Embed, "embed", Geometry::row(blocks, BLOCK), &[
-            Arg::Pointer(batch.input_ids()),
-            Arg::Pointer(table.values.address()),
-            pointer_or_null(shift.map(|shift| shift.values.address())),
-            pointer_or_null(scales.as_ref().map(|scales| scales.address())),
-            Arg::Pointer(out.address()),
-            Arg::count(tokens),
-            Arg::count(table.cols),
-        ])?;
+        self.launch(
+            family::EMBED,
+            KernelFile::Embed,
+            "embed",
+            Geometry::row(blocks, BLOCK),
+            &[
+                Arg::Pointer(batch.input_ids()),
+                Arg::Pointer(table.values.address()),
+                pointer_or_null(shift.map(|shift| shift.values.address())),
+                pointer_or_null(scales.as_ref().map(|scales| scales.address())),
+                Arg::Pointer(out.address()),
+                Arg::count(tokens),
+                Arg::count(table.cols),
+            ],
+        )?;
         Ok(out)
     }
 
@@ -102,14 +108,20 @@ impl CudaBackend {
         let scales = self.arena.take(batch.total_tokens() * 4)?;
         let blocks = batch.num_seqs().div_ceil(BLOCK / WARP);
         let geometry = Geometry::row(blocks, BLOCK);
-        self.launch(family::EMBED, KernelFile::Embed, "dropout_scale", geometry, &[
-            Arg::Pointer(batch.input_ids()),
-            Arg::Pointer(batch.cu_seqlens()),
-            Arg::count(batch.num_seqs()),
-            Arg::Int(i32::try_from(dropout.mask_token_id).unwrap_or(-1)),
-            Arg::Float(dropout.train_mask_ratio),
-            Arg::Pointer(scales.address()),
-        ])?;
+        self.launch(
+            family::EMBED,
+            KernelFile::Embed,
+            "dropout_scale",
+            geometry,
+            &[
+                Arg::Pointer(batch.input_ids()),
+                Arg::Pointer(batch.cu_seqlens()),
+                Arg::count(batch.num_seqs()),
+                Arg::Int(i32::try_from(dropout.mask_token_id).unwrap_or(-1)),
+                Arg::Float(dropout.train_mask_ratio),
+                Arg::Pointer(scales.address()),
+            ],
+        )?;
         Ok(scales)
     }
 
@@ -130,15 +142,21 @@ impl CudaBackend {
         let block = if is_whole { (x.cols / vector).next_multiple_of(WARP) } else { BLOCK };
         let resident = self.context.properties.multiprocessors * (NORM_THREADS / block);
         let geometry = Geometry::row(resident.min(x.rows), block);
-        Ok(self.launch(family::LAYER_NORM, KernelFile::LayerNorm, "layer_norm", geometry, &[
-            Arg::Pointer(x.address()),
-            Arg::Pointer(gamma.values.address()),
-            Arg::Pointer(beta.values.address()),
-            Arg::Pointer(out),
-            Arg::count(x.rows),
-            Arg::count(x.cols),
-            Arg::Float(eps),
-        ])?)
+        Ok(self.launch(
+            family::LAYER_NORM,
+            KernelFile::LayerNorm,
+            "layer_norm",
+            geometry,
+            &[
+                Arg::Pointer(x.address()),
+                Arg::Pointer(gamma.values.address()),
+                Arg::Pointer(beta.values.address()),
+                Arg::Pointer(out),
+                Arg::count(x.rows),
+                Arg::count(x.cols),
+                Arg::Float(eps),
+            ],
+        )?)
     }
 
     pub(super) fn multiply(
@@ -197,14 +215,20 @@ impl CudaBackend {
         let unit = if half.is_multiple_of(vector) { half / vector } else { WARP };
         let block = unit * (128 / unit).max(1);
         let geometry = Geometry::row(qkv.rows, block);
-        Ok(self.launch(family::ROTARY, KernelFile::Rotary, "rotary", geometry, &[
-            Arg::Pointer(qkv.address()),
-            Arg::Pointer(batch.position_ids()),
-            Arg::Pointer(table.buffer.address()),
-            Arg::count(qkv.rows),
-            Arg::count(num_heads),
-            Arg::count(head_dim),
-        ])?)
+        Ok(self.launch(
+            family::ROTARY,
+            KernelFile::Rotary,
+            "rotary",
+            geometry,
+            &[
+                Arg::Pointer(qkv.address()),
+                Arg::Pointer(batch.position_ids()),
+                Arg::Pointer(table.buffer.address()),
+                Arg::count(qkv.rows),
+                Arg::count(num_heads),
+                Arg::count(head_dim),
+            ],
+        )?)
     }
 
     /// Fills a table of cosines and sines `[positions, head_dim / 2, 2]`.
@@ -216,12 +240,13 @@ impl CudaBackend {
         base: f32,
     ) -> Result<(), CudaError> {
         let geometry = Geometry::row(BLOCK, BLOCK);
-        self.launch(family::ROTARY, KernelFile::Rotary, "rotary_table", geometry, &[
-            Arg::Pointer(table),
-            Arg::count(positions),
-            Arg::count(head_dim),
-            Arg::Float(base),
-        ])
+        self.launch(
+            family::ROTARY,
+            KernelFile::Rotary,
+            "rotary_table",
+            geometry,
+            &[Arg::Pointer(table), Arg::count(positions), Arg::count(head_dim), Arg::Float(base)],
+        )
     }
 
     pub(super) fn attend(
@@ -247,15 +272,21 @@ impl CudaBackend {
             block: 2 * ATTENTION_TILE,
             shared_bytes: file.dynamic_shared_bytes(self.precision),
         };
-        Ok(self.launch(family::ATTENTION, file, "attention", geometry, &[
-            Arg::Pointer(qkv.address()),
-            Arg::Pointer(out.address()),
-            Arg::Pointer(batch.cu_seqlens()),
-            Arg::Pointer(batch.tiles()),
-            Arg::count(spec.num_heads),
-            Arg::Float(spec.softmax_scale),
-            pointer_or_null(slopes.as_ref().map(|slopes| slopes.address())),
-        ])?)
+        Ok(self.launch(
+            family::ATTENTION,
+            file,
+            "attention",
+            geometry,
+            &[
+                Arg::Pointer(qkv.address()),
+                Arg::Pointer(out.address()),
+                Arg::Pointer(batch.cu_seqlens()),
+                Arg::Pointer(batch.tiles()),
+                Arg::count(spec.num_heads),
+                Arg::Float(spec.softmax_scale),
+                pointer_or_null(slopes.as_ref().map(|slopes| slopes.address())),
+            ],
+        )?)
     }
 
     pub(super) fn gate(
@@ -271,12 +302,18 @@ impl CudaBackend {
         let items = if width.is_multiple_of(vector) { width / vector } else { width };
         let block = (WARP * items.div_ceil(2 * WARP)).clamp(WARP, 512);
         let geometry = Geometry::row(x.rows, block);
-        Ok(self.launch(family::GELU, KernelFile::Gelu, "gated_gelu", geometry, &[
-            Arg::Pointer(x.address()),
-            Arg::Pointer(out.address()),
-            Arg::count(x.rows),
-            Arg::count(width),
-        ])?)
+        Ok(self.launch(
+            family::GELU,
+            KernelFile::Gelu,
+            "gated_gelu",
+            geometry,
+            &[
+                Arg::Pointer(x.address()),
+                Arg::Pointer(out.address()),
+                Arg::count(x.rows),
+                Arg::count(width),
+            ],
+        )?)
     }
 
     pub(super) fn pool_rows(

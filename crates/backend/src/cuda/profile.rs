@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::CudaError;
 use super::context::Context;
 use super::stream::{Event, Stream};
-use super::CudaError;
 
 /// Milliseconds per family of kernels.
 pub type FamilyTimes = BTreeMap<&'static str, f64>;

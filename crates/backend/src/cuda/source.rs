@@ -37,11 +37,7 @@ impl KernelFile {
         [Self::Embed, Self::LayerNorm, Self::Rotary, Self::Gelu, Self::Pool, Self::Convert];
 
     /// The attention that suits a chip.
-    pub(super) fn attention(
-        precision: Precision,
-        capability: (u32, u32),
-        head_dim: usize,
-    ) -> Self {
+    pub(super) fn attention(precision: Precision, capability: (u32, u32), head_dim: usize) -> Self {
         let is_hopper = capability == (9, 0);
         if is_hopper && precision != Precision::F32 && matches!(head_dim, 64 | 128) {
             Self::AttentionHopper { head_dim }
@@ -76,9 +72,7 @@ impl KernelFile {
             Self::Attention { .. } if precision == Precision::F32 => {
                 &[include_str!("kernels/attention_f32.cu")]
             }
-            Self::Attention { .. } => {
-                &[ATTENTION_PARTS, include_str!("kernels/attention.cu")]
-            }
+            Self::Attention { .. } => &[ATTENTION_PARTS, include_str!("kernels/attention.cu")],
             Self::AttentionHopper { .. } => {
                 &[ATTENTION_PARTS, include_str!("kernels/attention_wgmma.cu")]
             }

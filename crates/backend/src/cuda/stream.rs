@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use cudarc::driver::{result, sys};
 
+use super::CudaError;
 use super::context::Context;
 use super::error::DriverResult;
-use super::CudaError;
 
 /// A queue of work of the device.
 #[derive(Debug)]

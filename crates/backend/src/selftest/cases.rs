@@ -1,7 +1,7 @@
 //! The operations one by one, at and around every border of tiles and vectors.
 
-use super::random::Packed;
 use super::Bench;
+use super::random::Packed;
 use crate::{
     AttentionSpec, Backend, BackendError, DType, Epilogue, PoolSpec, Precision, RotarySpec,
     TensorView, TokenDropout,

@@ -12,9 +12,10 @@ impl<B: Backend> Bench<'_, B> {
             let x = self.values(rows * inputs, 1.0);
             let weights = bytes(&self.values(outputs * inputs, 0.05));
             let bias = bytes(&self.values(outputs, 0.5));
-            let layer = self
-                .backend
-                .linear_weights(&[view(&weights, &[outputs, inputs])], &[view(&bias, &[outputs])])?;
+            let layer = self.backend.linear_weights(
+                &[view(&weights, &[outputs, inputs])],
+                &[view(&bias, &[outputs])],
+            )?;
             let run = |first: usize, count: usize| -> Result<Vec<f32>, BackendError> {
                 let x = &x[first * inputs..(first + count) * inputs];
                 let x = self.backend.activation(count, inputs, x)?;
@@ -52,12 +53,8 @@ impl<B: Backend> Bench<'_, B> {
         for head_dim in [16, 64, 80] {
             let num_heads = 2;
             let (width, row) = (num_heads * head_dim, 3 * num_heads * head_dim);
-            let spec = AttentionSpec {
-                num_heads,
-                head_dim,
-                softmax_scale: 0.2,
-                alibi_slopes: None,
-            };
+            let spec =
+                AttentionSpec { num_heads, head_dim, softmax_scale: 0.2, alibi_slopes: None };
             let parts: Vec<Vec<f32>> =
                 RAGGED.iter().map(|&length| self.values(length * row, 1.0)).collect();
             let mut run = |order: &[usize]| -> Result<Vec<f32>, BackendError> {

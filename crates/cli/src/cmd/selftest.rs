@@ -18,7 +18,9 @@ pub(crate) fn run(args: &SelftestArgs) -> anyhow::Result<()> {
     }
     let seconds = started.elapsed().as_secs_f64();
     if missed > 0 {
-        anyhow::bail!("{missed} of {total} checks missed: results of this device cannot be trusted");
+        anyhow::bail!(
+            "{missed} of {total} checks missed: results of this device cannot be trusted"
+        );
     }
     println!("{total} checks passed in {seconds:.1} s");
     Ok(())

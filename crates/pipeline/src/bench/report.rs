@@ -222,8 +222,10 @@ impl BenchReport {
             self.htod_ms,
             self.compute_ms,
             self.dtoh_ms,
-            self.device_idle
-                .map_or(String::new(), |i| format!("; device idle between batches {:.2} %", i * 100.0))
+            self.device_idle.map_or(String::new(), |i| format!(
+                "; device idle between batches {:.2} %",
+                i * 100.0
+            ))
         ));
         if !self.families.is_empty() {
             let shares: Vec<_> = self

@@ -19,9 +19,9 @@ use virnucpro_output::{Counts, DuplicateIds, OutputDir, Summary};
 use virnucpro_runner::monitor::{Monitor, RunSummary};
 use virnucpro_seq::{Input, translate_records_supervised};
 
+use crate::engine::Engine;
 use crate::inputs::{CountedRecords, TotalEstimate};
 use crate::loader::Finished;
-use crate::engine::Engine;
 use crate::stream::{self, StreamConfig};
 use crate::watch::supervise;
 use crate::{

@@ -71,7 +71,14 @@ fn check<B: Backend>(
             if let Some(expected) = expected.get(&key) {
                 let expected = expected.to_f32_vec().map_err(ModelError::from)?;
                 let name = format!("{} {key}", golden.name);
-                checks.push(Check::compare(golden.family, name, tolerance, &actual, &expected, width));
+                checks.push(Check::compare(
+                    golden.family,
+                    name,
+                    tolerance,
+                    &actual,
+                    &expected,
+                    width,
+                ));
             }
         }
     }

@@ -26,10 +26,9 @@ pub(super) fn check_all<B: Backend>(
         let [actual_mean, actual_first] = embed(backend, &source, &batch)?;
         let [expected_mean, expected_first] = embed(processor, &source, &batch)?;
         let architecture = source.config().architecture();
-        for (what, actual, expected) in [
-            ("mean", actual_mean, expected_mean),
-            ("first token", actual_first, expected_first),
-        ] {
+        for (what, actual, expected) in
+            [("mean", actual_mean, expected_mean), ("first token", actual_first, expected_first)]
+        {
             let name = format!("{architecture} {what}");
             checks.push(Check::compare("mini", name, tolerance, &actual, &expected, width));
         }

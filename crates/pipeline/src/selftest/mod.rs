@@ -44,8 +44,7 @@ pub fn selftest(device: &Device) -> Result<Vec<SelftestReport>, PipelineError> {
     };
     let mut reports = Vec::new();
     for precision in Precision::ALL {
-        let options =
-            virnucpro_backend::cuda::CudaOptions { precision, ..cuda.options.clone() };
+        let options = virnucpro_backend::cuda::CudaOptions { precision, ..cuda.options.clone() };
         let backend = match CudaBackend::open(&options) {
             Ok(backend) => backend,
             // A chip without this precision has nothing to check in it.
@@ -136,7 +135,8 @@ mod tests {
         let report = &reports[0];
         assert_eq!(report.missed().count(), 0, "{}", report.table(false));
         let table = report.table(false);
-        for family in ["attention", "same bits: linear", "golden esm2", "golden dnabert-s", "mini"] {
+        for family in ["attention", "same bits: linear", "golden esm2", "golden dnabert-s", "mini"]
+        {
             assert!(table.contains(family), "{table}");
         }
     }

@@ -229,7 +229,8 @@ fn record<M, D: StagedDevice<M>>(
 ) -> Result<(), RunnerError> {
     let mut times = StageTimes { htod: job.htod, compute: job.compute, dtoh };
     let mut idle_before = None;
-    let spans = guarded(job.batch_idx, Stage::Retrieve, || shared.device.stage_spans(&mut job.slot))?;
+    let spans =
+        guarded(job.batch_idx, Stage::Retrieve, || shared.device.stage_spans(&mut job.slot))?;
     if let Some(spans) = spans {
         times = spans.times();
         idle_before = shared.idle_before(spans.compute);

@@ -168,7 +168,8 @@ impl Description {
         }
         status.result().doing("search")?;
         let usable = |r: &&sys::cublasLtMatmulHeuristicResult_t| {
-            r.state == sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS && r.workspaceSize <= workspace_bytes
+            r.state == sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS
+                && r.workspaceSize <= workspace_bytes
         };
         Ok(found.iter().filter(usable).map(|r| r.algo).collect())
     }
@@ -185,7 +186,14 @@ impl Description {
         // SAFETY: all descriptions are alive and `result` is valid for the call.
         let status = unsafe {
             sys::cublasLtMatmulAlgoCheck(
-                handle.0, self.desc, self.w, self.x, self.out, self.out, algo, &mut result,
+                handle.0,
+                self.desc,
+                self.w,
+                self.x,
+                self.out,
+                self.out,
+                algo,
+                &mut result,
             )
         };
         status == sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS

@@ -25,7 +25,7 @@ pub(crate) enum Care {
     Quick,
     /// As long as it takes a chip to reach its power limit, where a way that moves less data is
     /// the faster one: on an H100 at 700 W the way that is fastest in a few runs can lose 10 % of
-    /// its rate. Remembered on disk.
+    /// its rate.
     Lasting,
 }
 /// Row counts whose results must equal those of the whole batch, bit for bit.
@@ -73,18 +73,16 @@ impl Gemm {
     ) -> Result<Plan, CudaError> {
         let description = Description::new(shape, self.precision)?;
         description.fit(operands.rows, operands.bias)?;
-        let key = self.key(shape, operands.rows);
+        let care = self.care();
+        let key = self.key(shape, operands.rows, care);
         if let Some((algo, report)) = self.recall(&key, shape)
             && description.accepts(&self.handle, WORKSPACE_BYTES, &algo)
         {
             return Ok(Plan::new(description, algo, report));
         }
-        let care = self.care();
         // SAFETY: the caller's promise.
         let (algo, report) = unsafe { self.try_all(stream, &description, operands, care) }?;
-        if care == Care::Lasting {
-            self.remember(&key, &algo, &report);
-        }
+        self.remember(&key, &algo, &report);
         Ok(Plan::new(description, algo, report))
     }
 
@@ -126,16 +124,19 @@ impl Gemm {
             if unsafe { self.is_invariant(stream, description, &algo, trial, parts) }? {
                 let GemmShape { m, k, accumulate, .. } = shape;
                 let rows = operands.rows;
-                return Ok((algo, PlanReport {
-                    m,
-                    k,
-                    accumulate,
-                    rows,
-                    chosen_ms: ms,
-                    fastest_ms,
-                    refused,
-                    was_remembered: false,
-                }));
+                return Ok((
+                    algo,
+                    PlanReport {
+                        m,
+                        k,
+                        accumulate,
+                        rows,
+                        chosen_ms: ms,
+                        fastest_ms,
+                        refused,
+                        was_remembered: false,
+                    },
+                ));
             }
             refused += 1;
         }
@@ -252,10 +253,10 @@ impl Gemm {
     }
 
     /// What a remembered plan is valid for: this chip, library, type, shape and size of batch.
-    fn key(&self, shape: GemmShape, rows: usize) -> String {
+    fn key(&self, shape: GemmShape, rows: usize, care: Care) -> String {
         let properties = &self.context.properties;
         format!(
-            "{} {:?} cublasLt {} {} {shape:?} rows {}",
+            "{} {:?} cublasLt {} {} {shape:?} rows {} {care:?}",
             properties.name,
             properties.capability,
             version(),
@@ -270,8 +271,10 @@ impl Gemm {
         shape: GemmShape,
     ) -> Option<(sys::cublasLtMatmulAlgo_t, PlanReport)> {
         let bytes = self.cache.read("plan", key)?;
-        let numbers: Vec<u64> =
-            bytes.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().expect("8 bytes"))).collect();
+        let numbers: Vec<u64> = bytes
+            .chunks_exact(8)
+            .map(|b| u64::from_le_bytes(b.try_into().expect("8 bytes")))
+            .collect();
         let [a, b, c, d, e, f, g, h, chosen, fastest, refused, timed_rows] = numbers[..] else {
             return None;
         };
