@@ -8,7 +8,7 @@ use cudarc::driver::DriverError;
 #[non_exhaustive]
 pub enum CudaError {
     /// A library of NVIDIA's is not on this machine, or cannot be opened.
-    #[error("{library} was not found; looked in {looked_in}")]
+    #[error("{library} was not found in {looked_in}")]
     Library {
         /// The library, such as `NVRTC (libnvrtc)`.
         library: &'static str,

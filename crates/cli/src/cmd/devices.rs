@@ -45,7 +45,7 @@ fn describe(probe: &CudaProbe, cores: usize) -> Result<String, std::fmt::Error> 
     for (library, found) in &probe.libraries {
         match found {
             Ok(version) => writeln!(text, "  {}: {version}", library.name())?,
-            Err(error) => writeln!(text, "  {}: cannot be used: {error}", library.name())?,
+            Err(error) => writeln!(text, "  {error}")?,
         }
     }
     let choice = match probe.obstacle() {
