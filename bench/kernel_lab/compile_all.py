@@ -22,6 +22,9 @@ def builds(arch):
             continue
         for name in PLAIN:
             yield name, dtype, ()
+        if dtype != "f32" and arch == "sm_90":
+            for parts in (1, 4, 8):
+                yield "linear_gelu_wgmma", dtype, (f"PARTS={parts}",)
         for head_dim in HEAD_DIMS:
             head = (f"HEAD_DIM={head_dim}",)
             if dtype == "f32":

@@ -39,12 +39,44 @@ def compile_ahead(builds):
 
 
 @functools.cache
-def function(name, entry, dtype, defines):
+def function(name, entry, dtype, defines, shared=96 * 1024):
+    """`shared`: the most dynamic shared memory that it may be launched with."""
     module, result = ctypes.c_void_p(), ctypes.c_void_p()
     check(CUDA.cuModuleLoadData(ctypes.byref(module), cubin(name, dtype, defines)), f"load {name}")
     code = CUDA.cuModuleGetFunction(ctypes.byref(result), module, entry.encode())
     check(code, f"{entry} in {name}")
-    check(CUDA.cuFuncSetAttribute(result, MAX_DYNAMIC_SHARED, 96 * 1024), "shared memory")
+    check(CUDA.cuFuncSetAttribute(result, MAX_DYNAMIC_SHARED, shared), "shared memory")
+    return result
+
+
+class TensorMap(ctypes.Structure):
+    _fields_ = [("words", ctypes.c_uint64 * 16)]
+
+
+def tensor_map(tensor, box_rows):
+    """The copy engine's view of a matrix of 16-bit elements in boxes of 64 x `box_rows`, exchanged in 128
+    bytes, with zeros outside.
+    """
+    (rows, cols), stride = tensor.shape, tensor.stride(0) * 2
+    assert tensor.is_cuda and tensor.element_size() == 2 and tensor.stride(1) == 1
+    assert tensor.data_ptr() % 16 == 0 and stride % 16 == 0
+    room = ctypes.create_string_buffer(192)
+    result = TensorMap.from_buffer(room, -ctypes.addressof(room) % 64)
+    code = CUDA.cuTensorMapEncodeTiled(
+        ctypes.byref(result),
+        1,  # unsigned 16-bit integers: bits are only moved
+        2,
+        ctypes.c_void_p(tensor.data_ptr()),
+        (ctypes.c_uint64 * 2)(cols, rows),
+        (ctypes.c_uint64 * 1)(stride),
+        (ctypes.c_uint32 * 2)(64, box_rows),
+        (ctypes.c_uint32 * 2)(1, 1),
+        0,  # not interleaved
+        3,  # exchanged in 128 bytes
+        3,  # fetched to the L2 cache in 256 bytes
+        0,  # zeros outside
+    )
+    check(code, f"tensor map of {rows} x {cols}, {box_rows} rows a box")
     return result
 
 

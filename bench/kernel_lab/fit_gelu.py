@@ -1,4 +1,4 @@
-"""Fits the polynomial of gelu.cu: python3 bench/kernel_lab/fit_gelu.py (numpy, a second).
+"""Fits the polynomial of gelu_parts.cu: python3 bench/kernel_lab/fit_gelu.py (numpy, a second).
 
 G(t) = exp(t^2 / 2) P(X <= -t), X standard normal, as c1 u + ... + c5 u^5 with u = 1 / (1 + p t), by least
 squares whose weights move towards the places of the largest relative error.

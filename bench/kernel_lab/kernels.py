@@ -4,7 +4,7 @@ import ctypes
 from dataclasses import dataclass
 
 import torch
-from driver import Launch, arch, function
+from driver import Launch, arch, function, tensor_map
 
 TORCH = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32}
 
@@ -146,6 +146,35 @@ def gated_gelu(dtype, x, out, threads=None):
         items = width // vector(dtype) if width % vector(dtype) == 0 else width
         threads = min(512, 32 * ceil_div(items, 32 * 2))
     return Launch(entry, (rows,), threads, (x, out, rows, width))
+
+
+def linear_gelu_build(dtype, depth, defines=()):
+    """`defines`: (name, value) of macros that are not to have their defaults."""
+    chosen = dict(defines)
+    # A tile is finished over no more steps than the next one has.
+    parts = min(int(chosen.get("PARTS", 8)), depth // 64)
+    chosen["PARTS"] = 1 << parts.bit_length() - 1
+    return "linear_gelu_wgmma", dtype, tuple(f"{name}={value}" for name, value in sorted(chosen.items()))
+
+
+def linear_gelu(dtype, x, weights, bias, out, defines=(), clusters=None):
+    """out = gelu(x weights^T + bias); `clusters`: how many work on it, all that fit if None."""
+    (rows, depth), features = x.shape, len(weights)
+    assert out.shape == (rows, features) and weights.shape[1] == depth and len(bias) == features
+    assert depth % 64 == 0 and features % 256 == 0
+    chosen = dict(defines)
+    cluster, stages = int(chosen.get("CLUSTER", 2)), int(chosen.get("STAGES", 4))
+    shared = stages * 49152 + 16384 + stages * 16
+    name, _, built = linear_gelu_build(dtype, depth, defines)
+    entry = function(name, "linear_gelu", dtype, built, shared)
+    tiles = ceil_div(rows, 128 * cluster) * (features // 256)
+    clusters = min(tiles, clusters or multiprocessors() // cluster)
+    maps = tensor_map(x, 128), tensor_map(weights, 256 // cluster), tensor_map(out, 16)
+    arguments = (*maps, bias, rows, features, depth)
+    launch = Launch(entry, (clusters * cluster,), 384, arguments, shared)
+    # The maps hold addresses alone.
+    launch.kept = x, weights, out
+    return launch
 
 
 def pool_grid(dtype, sequences, hidden):

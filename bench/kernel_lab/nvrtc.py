@@ -15,12 +15,13 @@ from pathlib import Path
 KERNELS = Path(__file__).resolve().parents[2] / "crates/backend/src/cuda/kernels"
 # Files in front of a kernel file, where it is not element.cu alone.
 FRONT = dict.fromkeys(("attention", "attention_wgmma"), ("element", "attention_parts"))
+FRONT |= dict.fromkeys(("gelu", "linear_gelu_wgmma"), ("element", "gelu_parts"))
 DTYPES = ("f16", "bf16", "f32")
 
 
 def target(name, arch):
     """Hopper's warpgroup instructions need the target that promises this chip alone."""
-    return "sm_90a" if name == "attention_wgmma" else arch
+    return "sm_90a" if name.endswith("_wgmma") else arch
 
 
 @functools.cache

@@ -23,6 +23,7 @@ pub(super) enum KernelFile {
 }
 
 const ELEMENT: &str = include_str!("kernels/element.cu");
+const GELU_PARTS: &str = include_str!("kernels/gelu_parts.cu");
 const ATTENTION_PARTS: &str = include_str!("kernels/attention_parts.cu");
 
 /// Head widths that attention is tested for.
@@ -66,7 +67,7 @@ impl KernelFile {
             Self::Embed => &[include_str!("kernels/embed.cu")],
             Self::LayerNorm => &[include_str!("kernels/layer_norm.cu")],
             Self::Rotary => &[include_str!("kernels/rotary.cu")],
-            Self::Gelu => &[include_str!("kernels/gelu.cu")],
+            Self::Gelu => &[GELU_PARTS, include_str!("kernels/gelu.cu")],
             Self::Pool => &[include_str!("kernels/pool.cu")],
             Self::Convert => &[include_str!("kernels/convert.cu")],
             Self::Attention { .. } if precision == Precision::F32 => {
