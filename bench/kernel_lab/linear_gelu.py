@@ -398,7 +398,7 @@ def child(connection, work, arguments):
 
 def supervise(work, arguments, heard):
     """Runs `work` in a child; whether it came to a good end. What it says goes to `heard`."""
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=child, args=(there, work, arguments), daemon=True)
     process.start()
@@ -493,4 +493,5 @@ def main():
     sys.exit(failed > 0)
 
 
-main()
+if __name__ == "__main__":
+    main()
