@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::CudaError;
@@ -59,6 +60,7 @@ pub struct CudaBackend {
     uploader: Mutex<Uploader>,
     rotary_tables: Mutex<HashMap<(usize, u32), Arc<RotaryTable>>>,
     slopes: Mutex<HashMap<Vec<u32>, Arc<DeviceBuffer>>>,
+    is_fusing: AtomicBool,
     compiled: usize,
 }
 
@@ -94,7 +96,10 @@ impl CudaBackend {
         let kernels = Kernels::new(&context, compiler, *precision);
         // Both encoders that there are have heads of 64; others are compiled when they come.
         let attention = KernelFile::attention(*precision, capability, 64);
-        let files: Vec<_> = KernelFile::PLAIN.into_iter().chain([attention]).collect();
+        // Wide layers, as the published models have them.
+        let linear_gelu = KernelFile::linear_gelu(*precision, capability, 1024, 1024);
+        let files: Vec<_> =
+            KernelFile::PLAIN.into_iter().chain([attention]).chain(linear_gelu).collect();
         let compiled = kernels.prepare(&files)?;
         let arena = Arena::new(&context);
         Ok(Self {
@@ -107,6 +112,7 @@ impl CudaBackend {
             uploader: Mutex::new(Uploader::new(&context, *precision)?),
             rotary_tables: Mutex::default(),
             slopes: Mutex::default(),
+            is_fusing: AtomicBool::new(true),
             precision: *precision,
             kernels,
             compiled,
@@ -175,6 +181,19 @@ impl CudaBackend {
     /// Blocks that activations have been taken from so far, and their bytes.
     pub fn activation_blocks(&self) -> (usize, usize) {
         self.arena.regions()
+    }
+
+    /// Runs `work` with every operation as kernels of its own: the slow form of those that are
+    /// fused, to compare results and times with.
+    pub fn without_fusing<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.is_fusing.store(false, Ordering::SeqCst);
+        let result = work();
+        self.is_fusing.store(true, Ordering::SeqCst);
+        result
+    }
+
+    pub(super) fn is_fusing(&self) -> bool {
+        self.is_fusing.load(Ordering::SeqCst)
     }
 
     /// Measures `work` by family of kernels.

@@ -143,6 +143,9 @@ mod tests {
                 builds.extend(
                     [64, 128].map(|d| (KernelFile::AttentionHopper { head_dim: d }, precision)),
                 );
+                builds.extend(
+                    [1, 4, 16].map(|parts| (KernelFile::LinearGeluHopper { parts }, precision)),
+                );
             }
         }
         builds

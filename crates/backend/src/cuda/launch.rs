@@ -13,6 +13,7 @@ use super::context::Context;
 use super::error::DriverResult;
 use super::source::KernelFile;
 use super::stream::Stream;
+use super::tensor_map::TensorMap;
 use crate::Precision;
 
 /// One argument of a kernel, by the type it has there.
@@ -26,6 +27,8 @@ pub(super) enum Arg {
     Long(i64),
     /// `float`.
     Float(f32),
+    /// A tensor map, by value.
+    Map(TensorMap),
 }
 
 impl Arg {
@@ -74,20 +77,19 @@ impl Kernel {
         if grid.0 == 0 || grid.1 == 0 {
             return Ok(());
         }
-        let mut cells: Vec<u64> = args
+        let mut places: Vec<*mut c_void> = args
             .iter()
-            .map(|&arg| match arg {
-                Arg::Pointer(address) => address,
-                Arg::Int(value) => u64::from(value as u32),
-                Arg::Long(value) => value as u64,
-                Arg::Float(value) => u64::from(value.to_bits()),
+            .map(|arg| match arg {
+                Arg::Pointer(address) => std::ptr::from_ref(address).cast(),
+                Arg::Int(value) => std::ptr::from_ref(value).cast(),
+                Arg::Long(value) => std::ptr::from_ref(value).cast(),
+                Arg::Float(value) => std::ptr::from_ref(value).cast(),
+                Arg::Map(map) => std::ptr::from_ref(map).cast(),
             })
+            .map(|place: *const c_void| place.cast_mut())
             .collect();
-        let mut places: Vec<*mut c_void> =
-            cells.iter_mut().map(|cell| (cell as *mut u64).cast()).collect();
-        // SAFETY: the driver reads, from each place, as many bytes as the argument's type has; a
-        // cell holds them first, since the host is little-endian wherever there is CUDA. The rest
-        // is the caller's promise.
+        // SAFETY: the driver reads, from each place, as many bytes as the argument's type has, and
+        // writes none. The rest is the caller's promise.
         unsafe {
             result::launch_kernel(
                 self.0,

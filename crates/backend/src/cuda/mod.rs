@@ -24,6 +24,7 @@ mod profile;
 mod slot;
 mod source;
 mod stream;
+mod tensor_map;
 mod upload;
 mod weights;
 

@@ -4,7 +4,10 @@ use super::activation::CudaActivation;
 use super::batch::CudaBatch;
 use super::gemm::{GemmShape, Operands};
 use super::launch::{Arg, Geometry};
-use super::source::{ATTENTION_TILE, KernelFile};
+use super::source::{
+    ATTENTION_TILE, KernelFile, LINEAR_GELU_CLUSTER, LINEAR_GELU_FEATURES, LINEAR_GELU_ROWS,
+};
+use super::tensor_map::TensorMap;
 use super::weights::{CudaLinear, CudaTable, CudaVector};
 use super::{CudaBackend, CudaError};
 use crate::{AttentionSpec, BackendError, Epilogue, PoolSpec, Precision, RotarySpec, TokenDropout};
@@ -22,6 +25,7 @@ mod family {
     pub(super) const GEMM: &str = "gemm";
     pub(super) const ATTENTION: &str = "attention";
     pub(super) const LAYER_NORM: &str = "layer_norm";
+    pub(super) const GEMM_GELU: &str = "gemm with gelu";
     pub(super) const ROTARY: &str = "rotary";
     pub(super) const GELU: &str = "gelu";
     pub(super) const EMBED: &str = "embed";
@@ -170,6 +174,12 @@ impl CudaBackend {
         BackendError::expect("linear", "columns of out", out.cols, layer.out_features)?;
         BackendError::expect("linear", "rows of out", out.rows, x.rows)?;
         self.context.bind()?;
+        if epilogue == Epilogue::Gelu
+            && let Some(bias) = &layer.bias
+            && let Some(file) = self.fused_gelu(layer)
+        {
+            return Ok(self.multiply_gelu(file, x, layer, bias.address(), out)?);
+        }
         let shape = GemmShape {
             m: layer.out_features,
             k: layer.in_features,
@@ -196,6 +206,54 @@ impl CudaBackend {
             self.launch(family::GELU, KernelFile::Gelu, "gelu", geometry, &args)?;
         }
         Ok(())
+    }
+
+    /// The kernel that multiplies and applies GELU at once, if there is one for this layer.
+    fn fused_gelu(&self, layer: &CudaLinear) -> Option<KernelFile> {
+        let properties = &self.context.properties;
+        let file = KernelFile::linear_gelu(
+            self.precision,
+            properties.capability,
+            layer.out_features,
+            layer.in_features,
+        )?;
+        let fits = file.dynamic_shared_bytes(self.precision) <= properties.shared_bytes_per_block;
+        (fits && self.is_fusing()).then_some(file)
+    }
+
+    fn multiply_gelu(
+        &self,
+        file: KernelFile,
+        x: &CudaActivation,
+        layer: &CudaLinear,
+        bias: u64,
+        out: &CudaActivation,
+    ) -> Result<(), CudaError> {
+        let (rows, m, k) = (x.rows, layer.out_features, layer.in_features);
+        let row_tiles = rows.div_ceil(LINEAR_GELU_ROWS * LINEAR_GELU_CLUSTER);
+        let tiles = row_tiles * (m / LINEAR_GELU_FEATURES);
+        let resident = self.context.properties.multiprocessors / LINEAR_GELU_CLUSTER;
+        let geometry = Geometry {
+            grid: (tiles.min(resident) * LINEAR_GELU_CLUSTER, 1),
+            block: 12 * WARP,
+            shared_bytes: file.dynamic_shared_bytes(self.precision),
+        };
+        let share = LINEAR_GELU_FEATURES / LINEAR_GELU_CLUSTER;
+        self.launch(
+            family::GEMM_GELU,
+            file,
+            "linear_gelu",
+            geometry,
+            &[
+                Arg::Map(TensorMap::new(x.address(), rows, k, LINEAR_GELU_ROWS)?),
+                Arg::Map(TensorMap::new(layer.weights.address(), m, k, share)?),
+                Arg::Map(TensorMap::new(out.address(), rows, m, 16)?),
+                Arg::Pointer(bias),
+                Arg::count(rows),
+                Arg::count(m),
+                Arg::count(k),
+            ],
+        )
     }
 
     pub(super) fn rotate(

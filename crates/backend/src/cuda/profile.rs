@@ -10,9 +10,17 @@ use super::stream::{Event, Stream};
 /// Milliseconds per family of kernels.
 pub type FamilyTimes = BTreeMap<&'static str, f64>;
 
+/// A family of kernels between two marks.
+#[derive(Debug)]
+struct Marked {
+    family: &'static str,
+    start: Event,
+    end: Event,
+}
+
 /// Marks around kernels, set only while somebody is measuring.
 #[derive(Debug, Default)]
-pub(super) struct Profile(Mutex<Option<Vec<(&'static str, Event, Event)>>>);
+pub(super) struct Profile(Mutex<Option<Vec<Marked>>>);
 
 impl Profile {
     /// Runs `work`, which queues kernels of one family on `stream`.
@@ -30,7 +38,7 @@ impl Profile {
         start.record(stream)?;
         let result = work()?;
         end.record(stream)?;
-        marks.push((family, start, end));
+        marks.push(Marked { family, start, end });
         Ok(result)
     }
 
@@ -42,7 +50,7 @@ impl Profile {
     pub(super) fn finish(&self) -> Result<FamilyTimes, CudaError> {
         let marks = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut times = FamilyTimes::new();
-        for (family, start, end) in marks.into_iter().flatten() {
+        for Marked { family, start, end } in marks.into_iter().flatten() {
             *times.entry(family).or_default() += end.milliseconds_since(&start)?;
         }
         Ok(times)

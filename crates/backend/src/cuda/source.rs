@@ -20,6 +20,11 @@ pub(super) enum KernelFile {
     AttentionHopper {
         head_dim: usize,
     },
+    /// A linear layer with GELU on Hopper's warpgroup instructions.
+    LinearGeluHopper {
+        /// Pieces in which a tile is finished while the next one is multiplied.
+        parts: usize,
+    },
 }
 
 const ELEMENT: &str = include_str!("kernels/element.cu");
@@ -47,6 +52,23 @@ impl KernelFile {
         }
     }
 
+    /// The linear layer with GELU in one kernel, where a chip and a layer have one.
+    pub(super) fn linear_gelu(
+        precision: Precision,
+        capability: (u32, u32),
+        out_features: usize,
+        in_features: usize,
+    ) -> Option<Self> {
+        let steps = in_features / LINEAR_GELU_DEPTH;
+        let fits = capability == (9, 0)
+            && precision != Precision::F32
+            && steps > 0
+            && in_features.is_multiple_of(LINEAR_GELU_DEPTH)
+            && out_features.is_multiple_of(LINEAR_GELU_FEATURES);
+        // No more pieces than there are steps, and a power of two.
+        fits.then(|| Self::LinearGeluHopper { parts: 1 << steps.min(16).ilog2() })
+    }
+
     pub(super) fn name(self, precision: Precision) -> &'static str {
         match self {
             Self::Embed => "embed",
@@ -58,6 +80,7 @@ impl KernelFile {
             Self::Attention { .. } if precision == Precision::F32 => "attention_f32",
             Self::Attention { .. } => "attention",
             Self::AttentionHopper { .. } => "attention_wgmma",
+            Self::LinearGeluHopper { .. } => "linear_gelu_wgmma",
         }
     }
 
@@ -77,6 +100,9 @@ impl KernelFile {
             Self::AttentionHopper { .. } => {
                 &[ATTENTION_PARTS, include_str!("kernels/attention_wgmma.cu")]
             }
+            Self::LinearGeluHopper { .. } => {
+                &[GELU_PARTS, include_str!("kernels/linear_gelu_wgmma.cu")]
+            }
         };
         std::iter::once(&ELEMENT).chain(parts).copied().collect()
     }
@@ -84,7 +110,9 @@ impl KernelFile {
     /// Options of the compiler for a chip such as `sm_80`.
     pub(super) fn options(self, precision: Precision, arch: &str) -> Vec<String> {
         // Warpgroup instructions need the target that promises this chip alone.
-        let feature = if matches!(self, Self::AttentionHopper { .. }) { "a" } else { "" };
+        let is_hopper =
+            matches!(self, Self::AttentionHopper { .. } | Self::LinearGeluHopper { .. });
+        let feature = if is_hopper { "a" } else { "" };
         let mut options = vec![
             format!("--gpu-architecture={arch}{feature}"),
             "--std=c++17".to_owned(),
@@ -93,10 +121,13 @@ impl KernelFile {
         if let Self::Attention { head_dim } | Self::AttentionHopper { head_dim } = self {
             options.push(format!("-DHEAD_DIM={head_dim}"));
         }
+        if let Self::LinearGeluHopper { parts } = self {
+            options.push(format!("-DPARTS={parts}"));
+        }
         options
     }
 
-    /// Bytes of dynamic shared memory that an attention kernel is launched with.
+    /// Bytes of dynamic shared memory that a kernel of this file is launched with.
     pub(super) fn dynamic_shared_bytes(self, precision: Precision) -> usize {
         match self {
             Self::Attention { .. } if precision == Precision::F32 => 0,
@@ -105,10 +136,18 @@ impl KernelFile {
                 (ATTENTION_TILE + 4 * key_block) * (head_dim.next_multiple_of(16) + 8) * 2
             }
             Self::AttentionHopper { head_dim } => (ATTENTION_TILE + 4 * 64) * head_dim * 2,
+            // Four stages of x and weights, a panel for each of eight warps, and the barriers.
+            Self::LinearGeluHopper { .. } => 4 * 49_152 + 16_384 + 4 * 16,
             _ => 0,
         }
     }
 }
+
+/// Depth of a step, features and rows of a tile, and blocks of a cluster of `linear_gelu_wgmma.cu`.
+pub(super) const LINEAR_GELU_DEPTH: usize = 64;
+pub(super) const LINEAR_GELU_FEATURES: usize = 256;
+pub(super) const LINEAR_GELU_ROWS: usize = 128;
+pub(super) const LINEAR_GELU_CLUSTER: usize = 2;
 
 /// Query rows that a block of any attention kernel takes.
 pub(super) const ATTENTION_TILE: usize = 64;
@@ -146,6 +185,28 @@ mod tests {
         assert!(!is_hopper(Precision::F16, (9, 0), 80));
         for other in [(7, 5), (8, 0), (8, 9), (10, 0), (12, 0)] {
             assert!(!is_hopper(Precision::F16, other, 64));
+        }
+    }
+
+    #[test]
+    fn linear_gelu_has_no_more_pieces_than_steps() {
+        let parts = |precision, capability, m, k| match KernelFile::linear_gelu(
+            precision, capability, m, k,
+        ) {
+            Some(KernelFile::LinearGeluHopper { parts }) => parts,
+            _ => 0,
+        };
+        assert_eq!(parts(Precision::F16, (9, 0), 10_240, 2560), 16);
+        assert_eq!(parts(Precision::Bf16, (9, 0), 1280, 320), 4);
+        assert_eq!(parts(Precision::F16, (9, 0), 256, 64), 1);
+        for other in [
+            parts(Precision::F32, (9, 0), 256, 64),
+            parts(Precision::F16, (8, 0), 256, 64),
+            parts(Precision::F16, (9, 0), 128, 64),
+            parts(Precision::F16, (9, 0), 256, 96),
+            parts(Precision::F16, (9, 0), 256, 0),
+        ] {
+            assert_eq!(other, 0);
         }
     }
 

@@ -61,7 +61,17 @@ impl<B: Backend> Bench<'_, B> {
         let epilogues = [Epilogue::Store, Epilogue::Accumulate, Epilogue::Gelu, Epilogue::Relu];
         // cuBLASLt takes no bf16 rows that are not aligned to 16 bytes, and no model has such.
         let odd = (self.precision != Precision::Bf16).then_some((9, 37, 51));
-        let even = [(333, 192, 576), (130, 64, 256), (17, 768, 96), (1, 256, 64), (65, 40, 72)];
+        // The last three are as wide as fused kernels want them.
+        let even = [
+            (333, 192, 576),
+            (130, 64, 256),
+            (17, 768, 96),
+            (1, 256, 64),
+            (65, 40, 72),
+            (300, 640, 128),
+            (129, 64, 128),
+            (1, 1280, 256),
+        ];
         for (rows, inputs, outputs) in even.into_iter().chain(odd) {
             // Sums of order 1 whatever their length.
             let scale = (3.0 / inputs as f32).sqrt();

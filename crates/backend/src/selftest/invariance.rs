@@ -35,6 +35,33 @@ impl<B: Backend> Bench<'_, B> {
                 self.same("same bits: linear", name, &alone, expected, outputs);
             }
         }
+        // With a GELU, which some devices fuse with the product.
+        let (rows, inputs, outputs) = (700, 320, 512);
+        let x = self.values(rows * inputs, 1.0);
+        let weights = bytes(&self.values(outputs * inputs, 0.05));
+        let bias = bytes(&self.values(outputs, 0.5));
+        let (weights, bias) = ([view(&weights, &[outputs, inputs])], [view(&bias, &[outputs])]);
+        let run = |first: usize, count: usize| {
+            let x = &x[first * inputs..(first + count) * inputs];
+            multiplied(
+                self.backend,
+                x,
+                &weights,
+                &bias,
+                Epilogue::Gelu,
+                &vec![0.0; count * outputs],
+            )
+        };
+        let together = run(0, rows)?;
+        let mut parts = Vec::new();
+        for (first, count) in [(0, 1), (699, 1), (5, 64), (100, 129), (444, 256)] {
+            parts.push((run(first, count)?, first, count));
+        }
+        for (alone, first, count) in parts {
+            let name = format!("{count} of {rows} rows from {first} with a GELU");
+            let expected = &together[first * outputs..(first + count) * outputs];
+            self.same("same bits: linear", name, &alone, expected, outputs);
+        }
         // A residual that is added must not make a difference either.
         let (rows, inputs, outputs) = (130, 256, 64);
         let (x, before) = (self.values(rows * inputs, 1.0), self.values(rows * outputs, 1.0));

@@ -155,6 +155,11 @@ fn profile(
         let on_device = backend.upload(packed_view(batch)?)?;
         task.encoder.pooled(backend, &on_device, task.layer, task.pooling).map(drop)
     })?;
+    // The ceiling is that of products alone, so those that are fused with something are timed too.
+    backend.without_fusing(|| -> Result<(), ModelError> {
+        let on_device = backend.upload(packed_view(batch)?)?;
+        task.encoder.pooled(backend, &on_device, task.layer, task.pooling).map(drop)
+    })?;
     report.add_profile(&families, &backend.plans(), task.encoder.num_hidden_layers());
     report.kernels_compiled = backend.kernels_compiled();
     Ok(())

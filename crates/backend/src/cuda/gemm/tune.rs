@@ -117,8 +117,7 @@ impl Gemm {
             unsafe { self.time_longer(stream, description, &mut timed, trial) }?;
             fastest_ms = timed.first().map_or(fastest_ms, |fastest| fastest.0);
         }
-        let mut refused = 0;
-        for (ms, algo) in timed {
+        for (refused, (ms, algo)) in timed.into_iter().enumerate() {
             let parts = Operands { out: part.address(), ..operands };
             // SAFETY: as above.
             if unsafe { self.is_invariant(stream, description, &algo, trial, parts) }? {
@@ -138,7 +137,6 @@ impl Gemm {
                     },
                 ));
             }
-            refused += 1;
         }
         Err(CudaError::NoPlan { m: shape.m, k: shape.k })
     }
