@@ -3,6 +3,8 @@
 //! Where a GPU is promised by `VIRNUCPRO_TEST_GPU=1`, a missing one fails; elsewhere the test says
 //! what is missing and ends.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use virnucpro_backend::cuda::{CudaBackend, CudaError, CudaOptions};
 use virnucpro_backend::selftest::{Random, check_operations, operation_tolerance};
 use virnucpro_backend::{Backend, DType, Epilogue, Precision, TensorView};

@@ -1,4 +1,4 @@
-//! The checks that users run on their device, on the CPU backend and on broken ones.
+//! The checks that users run on their device, on the CPU backend.
 
 use virnucpro_backend::Precision;
 use virnucpro_backend::cpu::CpuBackend;
