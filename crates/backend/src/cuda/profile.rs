@@ -1,7 +1,7 @@
 //! Where the time of a forward pass goes, by family of kernels.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::CudaError;
 use super::context::Context;
@@ -31,24 +31,31 @@ impl Profile {
         family: &'static str,
         work: impl FnOnce() -> Result<R, CudaError>,
     ) -> Result<R, CudaError> {
-        // A list that a panic left behind is still a list.
-        let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(marks) = marks.as_mut() else { return work() };
+        if self.lock().is_none() {
+            return work();
+        }
         let (start, end) = (Event::new(context)?, Event::new(context)?);
         start.record(stream)?;
         let result = work()?;
         end.record(stream)?;
-        marks.push(Marked { family, start, end });
+        if let Some(marks) = self.lock().as_mut() {
+            marks.push(Marked { family, start, end });
+        }
         Ok(result)
     }
 
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Marked>>> {
+        // A list that a panic left behind is still a list.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn start(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+        *self.lock() = Some(Vec::new());
     }
 
     /// Ends measuring; everything must have run.
     pub(super) fn finish(&self) -> Result<FamilyTimes, CudaError> {
-        let marks = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let marks = self.lock().take();
         let mut times = FamilyTimes::new();
         for Marked { family, start, end } in marks.into_iter().flatten() {
             *times.entry(family).or_default() += end.milliseconds_since(&start)?;
