@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use virnucpro_backend::Backend;
-use virnucpro_backend::cuda::CudaBackend;
+use virnucpro_backend::cuda::{CudaBackend, CudaBatch};
 use virnucpro_batch::{PackedBatch, SequenceId, TokenizedSequence};
 use virnucpro_models::{ModelError, packed_view};
 use virnucpro_runner::{EncoderTask, Encoders};
@@ -120,7 +120,8 @@ fn settle(
     for _ in 0..2 {
         backend.release_memory()?;
         for task in &encoders.tasks {
-            run(backend, task, &typical_batch(task, tokens)?)?;
+            let batch = typical_batch(task, tokens)?;
+            compute(backend, task, &backend.upload(packed_view(&batch)?)?)?;
         }
     }
     backend.settle_memory()?;
@@ -176,24 +177,24 @@ fn tokens_per_second(
     task: &EncoderTask<CudaBackend>,
     batch: &PackedBatch,
 ) -> Result<f64, ModelError> {
-    run(backend, task, batch)?;
+    let on_device = backend.upload(packed_view(batch)?)?;
+    compute(backend, task, &on_device)?;
     let start = Instant::now();
     let mut tokens = 0;
     while start.elapsed() < TIMED || tokens < TIMED_BATCHES * batch.total_tokens() {
-        run(backend, task, batch)?;
+        compute(backend, task, &on_device)?;
         tokens += batch.total_tokens();
     }
     Ok(tokens as f64 / start.elapsed().as_secs_f64())
 }
 
 /// Computes a batch and throws the result away.
-fn run(
+fn compute(
     backend: &CudaBackend,
     task: &EncoderTask<CudaBackend>,
-    batch: &PackedBatch,
+    batch: &CudaBatch,
 ) -> Result<(), ModelError> {
-    let on_device = backend.upload(packed_view(batch)?)?;
-    let result = task.encoder.pooled(backend, &on_device, task.layer, task.pooling)?;
+    let result = task.encoder.pooled(backend, batch, task.layer, task.pooling)?;
     backend.synchronize()?;
     drop(result);
     Ok(())
