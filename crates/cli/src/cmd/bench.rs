@@ -1,6 +1,6 @@
 //! `virnucpro bench`.
 
-use virnucpro_pipeline::{BenchConfig, CancelToken, Monitor, MonitorConfig, bench};
+use virnucpro_pipeline::{BenchConfig, CancelToken, Monitor, bench};
 
 use crate::args::BenchArgs;
 
@@ -16,14 +16,8 @@ pub(crate) fn run(args: &BenchArgs, cancel: &CancelToken) -> anyhow::Result<()> 
         passes: args.passes,
         token_budget: args.token_budget,
     };
-    let monitor = || {
-        Ok(Monitor::start(MonitorConfig {
-            metrics: args.metrics.clone(),
-            trace: args.trace.clone(),
-            nvml_devices: device.gpu_bus_ids(),
-            ..MonitorConfig::default()
-        })?)
-    };
+    let monitor =
+        || Ok(Monitor::start(super::monitor_config(&device, &args.metrics, &args.trace))?);
     let report = bench(&config, &device, cancel, monitor)?;
     if args.json {
         println!("{}", serde_json::to_string(&report)?);

@@ -42,11 +42,20 @@ fn open_device(args: &DeviceArgs) -> anyhow::Result<Device> {
     })?)
 }
 
-fn start_monitor(args: &StreamArgs, device: &Device) -> anyhow::Result<Monitor> {
-    Ok(Monitor::start(MonitorConfig {
-        metrics: args.metrics.clone(),
-        trace: args.trace.clone(),
+/// Instruments of a run on `device` that write the files that were asked for.
+fn monitor_config(
+    device: &Device,
+    metrics: &Option<PathBuf>,
+    trace: &Option<PathBuf>,
+) -> MonitorConfig {
+    MonitorConfig {
+        metrics: metrics.clone(),
+        trace: trace.clone(),
         nvml_devices: device.gpu_bus_ids(),
         ..MonitorConfig::default()
-    })?)
+    }
+}
+
+fn start_monitor(args: &StreamArgs, device: &Device) -> anyhow::Result<Monitor> {
+    Ok(Monitor::start(monitor_config(device, &args.metrics, &args.trace))?)
 }
