@@ -17,6 +17,8 @@ steps=${*:-proof sanitizer start speed peers}
 mkdir -p "$out"
 export VIRNUCPRO_TEST_GPU=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 
+failed=0
+
 say() { printf '\n== %s (after %d s)\n' "$*" "$SECONDS"; }
 
 # Runs commands side by side: NAME SECONDS COMMAND..., separated by `--`. Only they are waited for.
@@ -30,11 +32,16 @@ beside() {
         if (($#)); then shift; fi
         (
             timeout "$limit" "${command[@]}" >"$out/$name.txt" 2>&1
-            printf '%s: exit status %d; %s\n' "$name" $? "$(tail -n 1 "$out/$name.txt")"
+            status=$?
+            printf '%s: exit status %d; %s\n' "$name" $status "$(tail -n 1 "$out/$name.txt")"
+            exit $status
         ) &
         pids+=($!)
     done
-    wait "${pids[@]}"
+    local pid
+    for pid in "${pids[@]}"; do
+        wait "$pid" || failed=1
+    done
 }
 
 # The kernels that are ours; NVIDIA's own matrix kernels are not for us to check.
@@ -51,8 +58,9 @@ for step in $steps; do
             "$program" devices
             beside selftest 90 "$program" selftest --device cuda -- \
                 operations 90 "$tests/gpu_operations" -- \
-                runner 120 "$tests/gpu_runner" --test-threads 1 -- \
                 full_depth 200 "$tests/gpu_full_depth" --test-threads 1 --nocapture
+            # Alone, because one of them fills the memory.
+            beside runner 120 "$tests/gpu_runner" --test-threads 1
             grep 'max |diff|' "$out/full_depth.txt"
             ;;
         sanitizer)
@@ -87,3 +95,4 @@ for step in $steps; do
             ;;
     esac
 done
+exit $failed

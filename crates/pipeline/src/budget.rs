@@ -9,7 +9,7 @@ use virnucpro_backend::Backend;
 use virnucpro_backend::cuda::{CudaBackend, CudaBatch};
 use virnucpro_batch::{PackedBatch, SequenceId, TokenizedSequence};
 use virnucpro_models::{ModelError, packed_view};
-use virnucpro_runner::{EncoderTask, Encoders};
+use virnucpro_runner::{DEFAULT_SLOTS, EncoderTask, Encoders};
 
 use crate::PipelineError;
 
@@ -28,6 +28,13 @@ const NEAR: f64 = 0.98;
 /// A budget is timed for at least this long, and for at least so many batches.
 const TIMED: Duration = Duration::from_millis(30);
 const TIMED_BATCHES: usize = 2;
+
+/// Largest budget of a GPU: every extent of its kernels then fits, and so does a batch in the
+/// memory of the host.
+const MOST: NonZeroUsize = NonZeroUsize::new(1 << 26).expect("2^26 is not zero");
+
+/// Results that are alive at one time: one in each slot of the runner, and one being computed.
+const RESULTS_ALIVE: usize = DEFAULT_SLOTS.get() + 1;
 
 /// Tokens of the sequences that budgets are tried with: a chunk of 500 nucleotides has proteins
 /// of 166 residues.
@@ -89,6 +96,10 @@ pub(crate) fn for_gpu(
     wanted: TokenBudget,
 ) -> Result<ChosenBudget, PipelineError> {
     let mut chosen = match wanted {
+        TokenBudget::Tokens(tokens) if tokens > MOST => ChosenBudget {
+            tokens: MOST,
+            reason: format!("the most there is; {tokens} were asked for"),
+        },
         TokenBudget::Tokens(tokens) => ChosenBudget { tokens, reason: "as asked".to_owned() },
         TokenBudget::Auto => find_knee(backend, encoders)?,
     };
@@ -110,7 +121,7 @@ pub(crate) fn for_gpu(
 }
 
 /// Makes plans and memory for batches of `tokens` tokens.
-fn settle(
+pub(crate) fn settle(
     backend: &CudaBackend,
     encoders: &Encoders<CudaBackend>,
     tokens: usize,
@@ -121,7 +132,11 @@ fn settle(
         backend.release_memory()?;
         for task in &encoders.tasks {
             let batch = typical_batch(task, tokens)?;
-            compute(backend, task, &backend.upload(packed_view(&batch)?)?)?;
+            let batch = backend.upload(packed_view(&batch)?)?;
+            let results = (0..RESULTS_ALIVE).map(|_| task.compute(backend, &batch));
+            let results: Vec<_> = results.collect::<Result<_, _>>()?;
+            backend.synchronize()?;
+            drop(results);
         }
     }
     backend.settle_memory()?;
@@ -133,6 +148,7 @@ fn find_knee(
     backend: &CudaBackend,
     encoders: &Encoders<CudaBackend>,
 ) -> Result<ChosenBudget, PipelineError> {
+    let mut tried = Vec::new();
     let mut rates: Vec<Vec<f64>> = Vec::new();
     // Largest first: what is timed later then runs on a chip that is warm, as in a long run.
     for tokens in TRIED.into_iter().rev() {
@@ -143,15 +159,23 @@ fn find_knee(
             .map(|task| tokens_per_second(backend, task, &typical_batch(task, tokens)?))
             .collect();
         match timed {
-            Ok(timed) => rates.insert(0, timed),
-            Err(error) if error.is_out_of_memory() && tokens > TRIED[0] => {
+            Ok(timed) => {
+                tried.insert(0, tokens);
+                rates.insert(0, timed);
+            }
+            Err(error) if error.is_out_of_memory() => {
                 backend.release_memory().map_err(ModelError::from)?;
             }
             Err(error) => return Err(error.into()),
         }
     }
+    if rates.is_empty() {
+        // Whoever settles it finds out how much less fits.
+        let tokens = NonZeroUsize::new(TRIED[0]).unwrap_or(MOST);
+        return Ok(ChosenBudget { tokens, reason: "the least that is tried".to_owned() });
+    }
     let at = knee(&rates);
-    let tokens = NonZeroUsize::new(TRIED[at]).unwrap_or(PROCESSOR_TOKENS);
+    let tokens = NonZeroUsize::new(tried[at]).unwrap_or(MOST);
     let shown: Vec<_> = rates[at].iter().map(|rate| format!("{:.0} k", rate / 1e3)).collect();
     let reason = format!(
         "the least that runs at {:.0} % of the best rate ({} tokens/s)",
@@ -194,7 +218,7 @@ fn compute(
     task: &EncoderTask<CudaBackend>,
     batch: &CudaBatch,
 ) -> Result<(), ModelError> {
-    let result = task.encoder.pooled(backend, batch, task.layer, task.pooling)?;
+    let result = task.compute(backend, batch)?;
     backend.synchronize()?;
     drop(result);
     Ok(())

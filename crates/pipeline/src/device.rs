@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use virnucpro_backend::cpu::CpuBackend;
-use virnucpro_backend::cuda::{CudaBackend, CudaOptions, CudaProbe};
+use virnucpro_backend::cuda::{CudaBackend, CudaOptions};
 use virnucpro_backend::{Backend, Precision};
 
 use crate::PipelineError;
@@ -111,12 +111,9 @@ impl Device {
         let (cuda, reason) = match config.choice {
             DeviceChoice::Cpu => (None, "as asked".to_owned()),
             DeviceChoice::Cuda(index) => (Some(open(index)?), "as asked".to_owned()),
-            DeviceChoice::Auto => match CudaProbe::look(config.library_dir.as_deref()).obstacle() {
-                Some(obstacle) => (None, format!("no GPU can be used: {obstacle}")),
-                None => match open(0) {
-                    Ok(cuda) => (Some(cuda), "the first GPU of this machine".to_owned()),
-                    Err(error) => (None, format!("the first GPU cannot be used: {error}")),
-                },
+            DeviceChoice::Auto => match open(0) {
+                Ok(cuda) => (Some(cuda), "the first GPU of this machine".to_owned()),
+                Err(error) => (None, format!("no GPU can be used: {error}")),
             },
         };
         let precision = config.precision.filter(|&p| cuda.is_none() && p != Precision::F32);

@@ -16,6 +16,9 @@ use crate::device::Cuda;
 use crate::loader::LoaderTask;
 use crate::{Device, PipelineError, TokenBudget};
 
+/// Tokens that the f32 encoders are made ready for; sequences come to them one batch at a time.
+const EXACT_TOKENS: usize = 2048;
+
 /// An encoder as it was asked for.
 pub(crate) struct EngineTask {
     name: Arc<str>,
@@ -149,6 +152,8 @@ fn exact_on_gpu(cuda: &Cuda, tasks: &[EngineTask]) -> Result<ExactEncoders, Pipe
     };
     let backend = Arc::new(CudaBackend::open(&options).map_err(ModelError::from)?);
     let encoders = load_all(tasks, &*backend)?;
+    // Plans that are made for a batch of one sequence could depend on its length.
+    budget::settle(&backend, &encoders, EXACT_TOKENS)?;
     let never: LoadExact = Box::new(|| Err("f32 is computed in f32 already".into()));
     Ok(computing(CudaDevice::new(backend, 0, never)?, encoders))
 }

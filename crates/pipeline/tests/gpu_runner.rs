@@ -119,6 +119,27 @@ fn gpu_runner_slots_used_again_give_every_batch_its_own_result() {
     }
 }
 
+#[test]
+fn gpu_runner_results_that_stay_on_the_device_are_those_that_are_retrieved() {
+    let Some(backend) = open(Precision::F16) else { return };
+    let sources = [random_source("esm2-8m"), random_source("dnabert-s")];
+    let load = |source| task(&*backend, source, Pooling::Mean);
+    let model = Arc::new(Encoders { tasks: sources.iter().map(load).collect() });
+    let retrieved = run_on_gpu(&backend, &model, ragged_batches(9), 3);
+    let device = Arc::new(CudaDevice::new(Arc::clone(&backend), 16, never()).unwrap());
+    let runner = AsyncInferenceRunner::new(model, device, RunnerConfig::default()).unwrap();
+    let mut count = 0;
+    for (result, expected) in
+        runner.run_on_device(ragged_batches(9).into_iter().map(Ok)).unwrap().zip(&retrieved)
+    {
+        let result = result.unwrap();
+        let on_device = result.slot().result().unwrap();
+        assert_eq!(backend.download(on_device).unwrap(), expected.embeddings);
+        count += 1;
+    }
+    assert_eq!(count, 9);
+}
+
 /// An encoder in which one token's embedding leaves f16 once token dropout scales it up.
 fn overflowing_source() -> EncoderSource {
     const LARGE: u32 = 9;

@@ -16,7 +16,7 @@ fn gpu_selftest_passes_in_every_precision() {
             return;
         }
     };
-    let reports = selftest(&device).unwrap();
+    let reports = selftest(&device, None).unwrap();
     assert!(reports.len() >= 2, "f32 and f16 at least");
     for report in reports {
         assert_eq!(report.missed().count(), 0, "{}", report.table(false));

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use virnucpro_backend::cuda::{CudaBackend, CudaError, CudaSlot, DeviceClock, Stretch};
+use virnucpro_backend::cuda::{
+    CudaActivation, CudaBackend, CudaBatch, CudaError, CudaSlot, DeviceClock, Stretch,
+};
 use virnucpro_backend::{Backend, PackedView, Precision};
 use virnucpro_batch::PackedBatch;
 use virnucpro_models::{ModelError, Pooling};
@@ -31,6 +33,31 @@ pub struct CudaDevice {
 pub struct CudaDeviceSlot {
     task: usize,
     slot: CudaSlot,
+}
+
+impl CudaDeviceSlot {
+    /// The result, still on the device, once the runner gave the slot out.
+    pub fn result(&self) -> Option<&CudaActivation> {
+        self.slot.result()
+    }
+}
+
+impl EncoderTask<CudaBackend> {
+    /// Queues the whole encoder on a batch; the result is f32, with a flag for each sequence.
+    ///
+    /// # Errors
+    /// A layer that does not exist, or the device's own failure.
+    pub fn compute(
+        &self,
+        backend: &CudaBackend,
+        batch: &CudaBatch,
+    ) -> Result<CudaActivation, ModelError> {
+        let result = self.encoder.pooled(backend, batch, self.layer, self.pooling)?;
+        Ok(match self.pooling {
+            Pooling::Mean | Pooling::Bos => result,
+            Pooling::None => backend.all_tokens(batch, &result)?,
+        })
+    }
 }
 
 impl CudaDevice {
@@ -88,14 +115,9 @@ impl StagedDevice<Encoders<CudaBackend>> for CudaDevice {
         model: &Encoders<CudaBackend>,
         slot: &mut CudaDeviceSlot,
     ) -> Result<(), BoxError> {
-        let EncoderTask { encoder, layer, pooling } = model.get(slot.task)?;
-        let computed = self.backend.compute::<ModelError>(&mut slot.slot, |batch| {
-            let result = encoder.pooled(&self.backend, batch, *layer, *pooling)?;
-            Ok(match pooling {
-                Pooling::Mean | Pooling::Bos => result,
-                Pooling::None => self.backend.all_tokens(batch, &result)?,
-            })
-        })?;
+        let task = model.get(slot.task)?;
+        let work = |batch: &CudaBatch| task.compute(&self.backend, batch);
+        let computed = self.backend.compute(&mut slot.slot, work)?;
         Ok(computed.ok_or(OutOfOrder("nothing was transferred"))?)
     }
 
@@ -145,7 +167,7 @@ impl StagedDevice<Encoders<CudaBackend>> for CudaDevice {
         Ok(Some(StageSpans {
             htod: span(times.htod),
             compute: span(times.compute),
-            dtoh: span(times.dtoh),
+            dtoh: times.dtoh.map(span),
         }))
     }
 }

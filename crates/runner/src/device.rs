@@ -124,7 +124,7 @@ pub trait StagedDevice<M: ?Sized>: Send + Sync {
         false
     }
 
-    /// When the slot's last batch, which has been retrieved, was in which stage; asked only of
+    /// When the slot's last batch, which is computed, was in which stage; asked only of
     /// devices with a clock of their own.
     ///
     /// # Errors

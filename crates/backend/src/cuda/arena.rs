@@ -78,20 +78,21 @@ impl Arena {
         self.lock().peak
     }
 
-    /// Replaces all regions by one of `bytes`; nothing may be given out.
+    /// Replaces all regions by one of `bytes`; `false` while something is given out, and then
+    /// nothing changes.
     ///
     /// # Errors
     /// [`CudaError::OutOfMemory`]; the arena is empty then, and grows as before.
-    pub(super) fn become_one_region(&self, bytes: usize) -> Result<(), CudaError> {
+    pub(super) fn become_one_region(&self, bytes: usize) -> Result<bool, CudaError> {
         let mut state = self.lock();
         if state.used > 0 {
-            return Ok(());
+            return Ok(false);
         }
         state.regions.clear();
         let bytes = bytes.next_multiple_of(ALIGNMENT);
         let buffer = DeviceBuffer::new(&self.context, bytes)?;
         state.regions.push(Region { free: FreeList::new(bytes), buffer });
-        Ok(())
+        Ok(true)
     }
 
     /// Gives memory that nobody uses back to the driver, and counts the peak anew.

@@ -157,15 +157,15 @@ impl CudaBackend {
     }
 
     /// Makes one block of what the largest batch so far has used and a tenth more, so that no
-    /// later batch of its size asks the driver for memory. Results must have been dropped.
+    /// later batch of its size asks the driver for memory. `None` while an activation is alive,
+    /// and then nothing changes; otherwise the bytes of the block.
     ///
     /// # Errors
     /// No memory for it.
-    pub fn settle_memory(&self) -> Result<usize, CudaError> {
+    pub fn settle_memory(&self) -> Result<Option<usize>, CudaError> {
         self.context.synchronize()?;
         let bytes = self.arena.peak() + self.arena.peak() / 10;
-        self.arena.become_one_region(bytes)?;
-        Ok(bytes)
+        Ok(self.arena.become_one_region(bytes)?.then_some(bytes))
     }
 
     /// Gives memory of activations that nobody uses back to the driver.
@@ -186,10 +186,16 @@ impl CudaBackend {
     /// Runs `work` with every operation as kernels of its own: the slow form of those that are
     /// fused, to compare results and times with.
     pub fn without_fusing<R>(&self, work: impl FnOnce() -> R) -> R {
+        /// Fuses again at the end, by a panic of the work too.
+        struct Again<'a>(&'a AtomicBool);
+        impl Drop for Again<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
         self.is_fusing.store(false, Ordering::SeqCst);
-        let result = work();
-        self.is_fusing.store(true, Ordering::SeqCst);
-        result
+        let _again = Again(&self.is_fusing);
+        work()
     }
 
     pub(super) fn is_fusing(&self) -> bool {

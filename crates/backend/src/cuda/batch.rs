@@ -149,6 +149,13 @@ impl Staging {
     }
 }
 
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // The copy may still read the pinned block. A failure means that the device is gone.
+        let _ = self.ready.synchronize();
+    }
+}
+
 fn write(to: &mut [u8], start: usize, words: impl Iterator<Item = [u8; 4]>) {
     for (place, word) in to[start..].chunks_exact_mut(4).zip(words) {
         place.copy_from_slice(&word);

@@ -144,7 +144,8 @@ mod tests {
                     [64, 128].map(|d| (KernelFile::AttentionHopper { head_dim: d }, precision)),
                 );
                 builds.extend(
-                    [1, 4, 16].map(|parts| (KernelFile::LinearGeluHopper { parts }, precision)),
+                    [1, 2, 4, 8, 16]
+                        .map(|parts| (KernelFile::LinearGeluHopper { parts }, precision)),
                 );
             }
         }

@@ -7,6 +7,9 @@ use cudarc::driver::{result, sys};
 use super::CudaError;
 use super::error::DriverResult;
 
+/// The driver of CUDA 12.0: what the libraries of CUDA 12 and 13 need.
+const OLDEST_DRIVER: i32 = 12_000;
+
 /// What the driver says about a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceProperties {
@@ -40,6 +43,10 @@ impl DeviceProperties {
 
 /// Number of devices the driver knows; the libraries must be ready.
 pub(super) fn device_count() -> Result<usize, CudaError> {
+    let found = driver_version()?;
+    if found < OLDEST_DRIVER {
+        return Err(CudaError::OldDriver { found });
+    }
     result::init().doing("start")?;
     let count = result::device::get_count().doing("count the devices")?;
     Ok(usize::try_from(count).unwrap_or(0))

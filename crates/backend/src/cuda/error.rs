@@ -33,6 +33,12 @@ pub enum CudaError {
         /// What the driver says is free.
         free: usize,
     },
+    /// The driver is too old.
+    #[error("the CUDA driver is for CUDA {}.{}; 12.0 is the least", .found / 1000, .found % 1000 / 10)]
+    OldDriver {
+        /// The version it is for, such as 11080.
+        found: i32,
+    },
     /// No such device.
     #[error("there is no CUDA device {index}; the driver knows {count}")]
     NoDevice {
@@ -88,7 +94,12 @@ pub enum CudaError {
 impl CudaError {
     /// Whether the device had no memory left.
     pub fn is_out_of_memory(&self) -> bool {
-        matches!(self, Self::OutOfMemory { .. })
+        match self {
+            Self::OutOfMemory { .. } => true,
+            Self::Driver { code, .. } => code.starts_with("CUDA_ERROR_OUT_OF_MEMORY"),
+            Self::Blas { status, .. } => status.ends_with("ALLOC_FAILED"),
+            _ => false,
+        }
     }
 }
 

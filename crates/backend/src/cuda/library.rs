@@ -68,13 +68,17 @@ impl CudaLibrary {
 /// Libraries opened by path, kept open.
 static OPENED: Mutex<Vec<libloading::Library>> = Mutex::new(Vec::new());
 
-/// Makes a library ready to be called; `named` is the user's folder, which comes first.
+/// Makes a library ready to be called; `named` is the user's folder, which must have it (the driver
+/// comes with the system).
 ///
 /// # Errors
 /// [`CudaError::Library`] with the places that were tried.
 pub(super) fn require(library: CudaLibrary, named: Option<&Path>) -> Result<(), CudaError> {
-    if let Some(folder) = named {
-        open_in(folder, library);
+    if let Some(folder) = named.filter(|_| library != CudaLibrary::Driver)
+        && !open_in(folder, library)
+    {
+        let looked_in = folder.display().to_string();
+        return Err(CudaError::Library { library: library.name(), looked_in });
     }
     if library.is_present() {
         return Ok(());
@@ -85,8 +89,7 @@ pub(super) fn require(library: CudaLibrary, named: Option<&Path>) -> Result<(), 
             return Ok(());
         }
     }
-    let shown = named.into_iter().map(Path::to_path_buf).chain(folders);
-    let shown: Vec<_> = shown.map(|folder| folder.display().to_string()).collect();
+    let shown: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
     let mut looked_in = "the system's library folders".to_owned();
     if !shown.is_empty() {
         looked_in = format!("{looked_in}, {}", shown.join(", "));

@@ -113,7 +113,8 @@ impl PinnedBuffer {
 impl Drop for PinnedBuffer {
     fn drop(&mut self) {
         if self.context.bind().is_ok() {
-            // SAFETY: the block came from `malloc_host`. Freeing waits for copies under way.
+            // SAFETY: the block came from `malloc_host`, and its owners wait for their copies before
+            // they let go of it.
             let _ = unsafe { result::free_host(self.start.cast::<c_void>()) };
         }
     }

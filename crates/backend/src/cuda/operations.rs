@@ -55,6 +55,12 @@ impl CudaBackend {
         })
     }
 
+    /// Refuses a result, which is f32, where the kernels expect the device's own elements.
+    fn expect_elements(&self, op: &'static str, x: &CudaActivation) -> Result<(), BackendError> {
+        let (found, expected) = (x.element.size_bytes(), self.precision.size_bytes());
+        BackendError::expect(op, "bytes of an element", found, expected)
+    }
+
     /// An activation `[rows, cols]` with unspecified contents.
     pub(super) fn take(
         &self,
@@ -138,9 +144,13 @@ impl CudaBackend {
         eps: f32,
         out: u64,
     ) -> Result<(), BackendError> {
+        self.expect_elements("layer_norm", x)?;
         BackendError::expect("layer_norm", "length of gamma", gamma.len, x.cols)?;
         BackendError::expect("layer_norm", "length of beta", beta.len, x.cols)?;
         self.context.bind()?;
+        if x.len() == 0 {
+            return Ok(());
+        }
         let vector = self.precision.vector();
         let is_whole = x.cols.is_multiple_of(vector) && x.cols / vector <= NORM_THREADS;
         let block = if is_whole { (x.cols / vector).next_multiple_of(WARP) } else { BLOCK };
@@ -170,10 +180,15 @@ impl CudaBackend {
         epilogue: Epilogue,
         out: &CudaActivation,
     ) -> Result<(), BackendError> {
+        self.expect_elements("linear", x)?;
+        self.expect_elements("linear", out)?;
         BackendError::expect("linear", "columns of x", x.cols, layer.in_features)?;
         BackendError::expect("linear", "columns of out", out.cols, layer.out_features)?;
         BackendError::expect("linear", "rows of out", out.rows, x.rows)?;
         self.context.bind()?;
+        if x.rows == 0 {
+            return Ok(());
+        }
         if epilogue == Epilogue::Gelu
             && let Some(bias) = &layer.bias
             && let Some(file) = self.fused_gelu(layer)
@@ -263,10 +278,14 @@ impl CudaBackend {
         qkv: &CudaActivation,
     ) -> Result<(), BackendError> {
         let RotarySpec { num_heads, head_dim, base } = spec;
+        self.expect_elements("rotary", qkv)?;
         BackendError::expect("rotary", "remainder of head_dim by 2", head_dim % 2, 0)?;
         BackendError::expect("rotary", "columns of qkv", qkv.cols, 3 * num_heads * head_dim)?;
         BackendError::expect("rotary", "rows of qkv", qkv.rows, batch.total_tokens())?;
         self.context.bind()?;
+        if qkv.len() == 0 {
+            return Ok(());
+        }
         let table = self.rotary_table(head_dim, base, batch.max_seqlen)?;
         let (half, vector) = (head_dim / 2, self.precision.vector());
         // A thread then stays with the same dimensions from head to head.
@@ -315,6 +334,8 @@ impl CudaBackend {
         out: &CudaActivation,
     ) -> Result<(), BackendError> {
         let (tokens, width) = (batch.total_tokens(), spec.num_heads * spec.head_dim);
+        self.expect_elements("attention", qkv)?;
+        self.expect_elements("attention", out)?;
         BackendError::expect("attention", "columns of qkv", qkv.cols, 3 * width)?;
         BackendError::expect("attention", "rows of qkv", qkv.rows, tokens)?;
         BackendError::expect("attention", "columns of out", out.cols, width)?;
@@ -353,6 +374,8 @@ impl CudaBackend {
         out: &CudaActivation,
     ) -> Result<(), BackendError> {
         let width = out.cols;
+        self.expect_elements("gated_gelu", x)?;
+        self.expect_elements("gated_gelu", out)?;
         BackendError::expect("gated_gelu", "columns of x", x.cols, 2 * width)?;
         BackendError::expect("gated_gelu", "rows of out", out.rows, x.rows)?;
         self.context.bind()?;
@@ -380,6 +403,7 @@ impl CudaBackend {
         spec: PoolSpec,
         hidden: &CudaActivation,
     ) -> Result<CudaActivation, BackendError> {
+        self.expect_elements("pool", hidden)?;
         BackendError::expect("pool", "rows of hidden_states", hidden.rows, batch.total_tokens())?;
         let count = |value: usize| Arg::Int(i32::try_from(value).unwrap_or(i32::MAX));
         let (name, extra) = match spec {
@@ -399,6 +423,7 @@ impl CudaBackend {
         batch: &CudaBatch,
         hidden: &CudaActivation,
     ) -> Result<CudaActivation, BackendError> {
+        self.expect_elements("widen", hidden)?;
         BackendError::expect("widen", "rows of hidden_states", hidden.rows, batch.total_tokens())?;
         let (cu_seqlens, sequences) = (batch.cu_seqlens(), batch.num_seqs());
         Ok(self.results("widen_rows", hidden, cu_seqlens, sequences, hidden.rows, &[])?)

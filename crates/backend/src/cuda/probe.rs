@@ -45,13 +45,19 @@ impl CudaProbe {
         Self { libraries, devices }
     }
 
-    /// The first thing that is missing, if anything is.
+    /// Why the first device cannot be used, if it cannot.
     pub fn obstacle(&self) -> Option<CudaError> {
         let missing = self.libraries.iter().find_map(|(_, found)| found.as_ref().err().cloned());
         missing.or_else(|| match &self.devices {
             Err(error) => Some(error.clone()),
-            Ok(devices) if devices.is_empty() => Some(CudaError::NoDevice { index: 0, count: 0 }),
-            Ok(_) => None,
+            Ok(devices) => match devices.first() {
+                None => Some(CudaError::NoDevice { index: 0, count: 0 }),
+                Some(FoundDevice { properties, free_bytes, .. }) => {
+                    let DeviceProperties { capability, .. } = properties;
+                    let old = check_precision(Precision::F16, *capability, &properties.label());
+                    old.err().or_else(|| free_bytes.as_ref().err().cloned())
+                }
+            },
         })
     }
 }

@@ -21,6 +21,22 @@ pub struct CudaSlot {
     compute_done: Event,
     dtoh_started: Event,
     dtoh_done: Event,
+    is_retrieved: bool,
+}
+
+impl CudaSlot {
+    /// The result, still on the device, after [`CudaBackend::wait`]; `None` where nothing was
+    /// computed or it has been retrieved.
+    pub fn result(&self) -> Option<&CudaActivation> {
+        self.result.as_ref()
+    }
+}
+
+impl Drop for CudaSlot {
+    fn drop(&mut self) {
+        // A copy may still write to the pinned blocks. A failure means that the device is gone.
+        let _ = self.dtoh_done.synchronize();
+    }
 }
 
 /// Stretches of time that a batch spent in the stages of a device, by the device's own clock.
@@ -30,8 +46,8 @@ pub struct DeviceTimes {
     pub htod: Stretch,
     /// Kernels.
     pub compute: Stretch,
-    /// D2H copy.
-    pub dtoh: Stretch,
+    /// D2H copy; `None` for a result that stays on the device.
+    pub dtoh: Option<Stretch>,
 }
 
 /// A stretch of time.
@@ -86,6 +102,7 @@ impl CudaBackend {
             compute_done: event()?,
             dtoh_started: event()?,
             dtoh_done: event()?,
+            is_retrieved: false,
         })
     }
 
@@ -114,7 +131,15 @@ impl CudaBackend {
         // First, so that waiting for the copy is not counted as computing.
         self.compute.wait(&slot.staging.ready).map_err(device)?;
         slot.compute_started.record(&self.compute).map_err(device)?;
-        slot.result = Some(work(&batch)?);
+        slot.is_retrieved = false;
+        match work(&batch) {
+            Ok(result) => slot.result = Some(result),
+            Err(error) => {
+                // Kernels that were queued before it failed may still read the slot's arrays.
+                let _ = self.compute.synchronize();
+                return Err(error);
+            }
+        }
         slot.compute_done.record(&self.compute).map_err(device)?;
         // The arrays stay where they are: the slot's staging owns them.
         Ok(Some(()))
@@ -170,6 +195,7 @@ impl CudaBackend {
         }
         slot.dtoh_done.record(&self.dtoh)?;
         slot.dtoh_done.synchronize()?;
+        slot.is_retrieved = true;
         // Only now may the arena give the memory to somebody else: D2H is another stream.
         drop(result);
         let (values, flags) = (&slot.values.bytes()[..bytes], &slot.flags.bytes()[..flag_bytes]);
@@ -188,20 +214,27 @@ impl CudaBackend {
         Ok(DeviceClock { mark, at: Instant::now() })
     }
 
-    /// When the slot's last batch, which has been retrieved, was in which stage.
+    /// When the slot's last batch, which is computed, was in which stage.
     ///
     /// # Errors
     /// The device's own failure.
     pub fn times(&self, slot: &CudaSlot, clock: &DeviceClock) -> Result<DeviceTimes, CudaError> {
         self.context.bind()?;
         let stretch = |start: &Event, end: &Event| -> Result<Stretch, CudaError> {
-            let after = start.since(&clock.mark)?;
-            Ok(Stretch { start: clock.at + after, duration: end.since(start)? })
+            let ms = start.milliseconds_since(&clock.mark)?;
+            let distance = Duration::from_secs_f64(ms.abs() / 1e3);
+            // A batch that was under way when the clock was started began before it.
+            let at =
+                if ms < 0.0 { clock.at.checked_sub(distance) } else { Some(clock.at + distance) };
+            Ok(Stretch { start: at.unwrap_or(clock.at), duration: end.since(start)? })
         };
         Ok(DeviceTimes {
             htod: stretch(&slot.staging.started, &slot.staging.ready)?,
             compute: stretch(&slot.compute_started, &slot.compute_done)?,
-            dtoh: stretch(&slot.dtoh_started, &slot.dtoh_done)?,
+            dtoh: slot
+                .is_retrieved
+                .then(|| stretch(&slot.dtoh_started, &slot.dtoh_done))
+                .transpose()?,
         })
     }
 }

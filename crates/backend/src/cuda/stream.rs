@@ -1,6 +1,6 @@
 //! Streams and events: the order of work on a device.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cudarc::driver::{result, sys};
@@ -98,6 +98,23 @@ impl Drop for Stream {
     }
 }
 
+type ElapsedTime = unsafe extern "C" fn(*mut f32, sys::CUevent, sys::CUevent) -> sys::CUresult;
+
+/// `cuEventElapsedTime` as every driver has it; the bindings call its second version, which only
+/// drivers for CUDA 12.8 and later have.
+fn elapsed_time() -> Result<ElapsedTime, CudaError> {
+    static FOUND: OnceLock<Option<ElapsedTime>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        // SAFETY: the driver is open, since an event was made; the symbol has this type in every
+        // version of its header (cuda.h).
+        unsafe { sys::culib().get::<ElapsedTime>(b"cuEventElapsedTime\0").ok().map(|f| *f) }
+    });
+    found.ok_or_else(|| CudaError::Driver {
+        what: "read a time",
+        code: "it has no cuEventElapsedTime".to_owned(),
+    })
+}
+
 /// A mark in a stream, with its time.
 #[derive(Debug)]
 pub(super) struct Event {
@@ -135,9 +152,11 @@ impl Event {
     /// Time from `earlier` to this mark, negative if the order is the other way round; both must
     /// have been reached.
     pub(super) fn milliseconds_since(&self, earlier: &Self) -> Result<f64, CudaError> {
-        // SAFETY: both events are alive and have been recorded.
-        let ms = unsafe { result::event::elapsed(earlier.handle, self.handle) };
-        ms.doing("read a time").map(f64::from)
+        let mut ms = 0.0f32;
+        let elapsed = elapsed_time()?;
+        // SAFETY: both events are alive and have been recorded, and the place is valid.
+        unsafe { elapsed(&mut ms, earlier.handle, self.handle) }.result().doing("read a time")?;
+        Ok(f64::from(ms))
     }
 
     /// [`Self::milliseconds_since`] as a duration, zero where the order is the other way round.

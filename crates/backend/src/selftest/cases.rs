@@ -70,6 +70,7 @@ impl<B: Backend> Bench<'_, B> {
             (65, 40, 72),
             (300, 640, 128),
             (129, 64, 128),
+            (257, 192, 128),
             (1, 1280, 256),
         ];
         for (rows, inputs, outputs) in even.into_iter().chain(odd) {

@@ -77,7 +77,7 @@ impl<B: Backend> Bench<'_, B> {
     }
 
     pub(super) fn attention_invariance(&mut self) -> Result<(), BackendError> {
-        for head_dim in [16, 64, 80] {
+        for head_dim in [16, 24, 32, 64, 80, 128] {
             let num_heads = 2;
             let (width, row) = (num_heads * head_dim, 3 * num_heads * head_dim);
             let spec =

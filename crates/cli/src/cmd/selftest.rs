@@ -11,7 +11,7 @@ pub(crate) fn run(args: &SelftestArgs) -> anyhow::Result<()> {
     let device = super::open_device(&args.device)?;
     eprintln!("device: {}, {}", device.name(), device.reason());
     let (mut missed, mut total) = (0, 0);
-    for report in selftest(&device)? {
+    for report in selftest(&device, args.device.precision)? {
         print!("{}", report.table(args.all));
         missed += report.missed().count();
         total += report.checks.len();

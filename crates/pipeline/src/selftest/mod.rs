@@ -34,21 +34,24 @@ pub struct SelftestReport {
     pub checks: Vec<Check>,
 }
 
-/// Checks a device in every precision that it has.
+/// Checks a device in one precision, or in every one that it has.
 ///
 /// # Errors
 /// A device that fails; deviations are no errors but checks that have not passed.
-pub fn selftest(device: &Device) -> Result<Vec<SelftestReport>, PipelineError> {
+pub fn selftest(
+    device: &Device,
+    only: Option<Precision>,
+) -> Result<Vec<SelftestReport>, PipelineError> {
     let Some(cuda) = device.cuda() else {
         return Ok(vec![check(&**device.cpu(), Precision::F32, GOLDEN_F32, device.cpu())?]);
     };
     let mut reports = Vec::new();
-    for precision in Precision::ALL {
+    for precision in Precision::ALL.into_iter().filter(|p| only.is_none_or(|only| only == *p)) {
         let options = virnucpro_backend::cuda::CudaOptions { precision, ..cuda.options.clone() };
         let backend = match CudaBackend::open(&options) {
             Ok(backend) => backend,
             // A chip without this precision has nothing to check in it.
-            Err(CudaError::Capability { .. }) => continue,
+            Err(CudaError::Capability { .. }) if only.is_none() => continue,
             Err(error) => return Err(error.into()),
         };
         let tolerance = embedding_tolerance(precision);
@@ -131,7 +134,7 @@ mod tests {
     #[test]
     fn selftest_processor_passes_and_shows_every_family() {
         let device = Device::open(&DeviceConfig::cpu(2)).unwrap();
-        let reports = selftest(&device).unwrap();
+        let reports = selftest(&device, None).unwrap();
         let report = &reports[0];
         assert_eq!(report.missed().count(), 0, "{}", report.table(false));
         let table = report.table(false);

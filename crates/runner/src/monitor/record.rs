@@ -43,15 +43,16 @@ pub struct StageSpans {
     pub htod: Span,
     /// Forward pass and pooling.
     pub compute: Span,
-    /// D2H transfer of the embeddings.
-    pub dtoh: Span,
+    /// D2H transfer of the embeddings; `None` for a result that stays on the device.
+    pub dtoh: Option<Span>,
 }
 
 impl StageSpans {
     /// How long each took.
     pub fn times(self) -> StageTimes {
         let Self { htod, compute, dtoh } = self;
-        StageTimes { htod: htod.duration, compute: compute.duration, dtoh: dtoh.duration }
+        let dtoh = dtoh.map_or(Duration::ZERO, |span| span.duration);
+        StageTimes { htod: htod.duration, compute: compute.duration, dtoh }
     }
 }
 

@@ -268,7 +268,8 @@ fn draw<M, D: StagedDevice<M>>(
     let args = [("batch_idx", job.batch_idx), ("tokens", packed.total_tokens() as u64)];
     shared.meters[1].record(task_name, &args, spans.compute);
     shared.meters[1].add_wait_in(idle_before.unwrap_or_default());
-    for (track, span) in [("H2D", spans.htod), ("D2H", spans.dtoh)] {
+    let dtoh = spans.dtoh.map(|span| ("D2H", span));
+    for (track, span) in [("H2D", spans.htod)].into_iter().chain(dtoh) {
         shared.monitor.span(track, task_name, span.start, span.end(), &args);
     }
 }

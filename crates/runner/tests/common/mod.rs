@@ -339,7 +339,7 @@ impl StagedDevice<Model> for Device {
                 start: base + Duration::from_millis(10 * batch + after),
                 duration: Duration::from_millis(ms),
             };
-            StageSpans { htod: span(0, 1), compute: span(1, 8), dtoh: span(9, 1) }
+            StageSpans { htod: span(0, 1), compute: span(1, 8), dtoh: Some(span(9, 1)) }
         }))
     }
 

@@ -84,6 +84,13 @@ impl Drop for Handle {
     }
 }
 
+impl Drop for Gemm {
+    fn drop(&mut self) {
+        // The handle, which goes next, is given up in the context that is current.
+        let _ = self.context.bind();
+    }
+}
+
 /// Version of cuBLASLt, such as 130100; the library must be ready.
 pub(super) fn version() -> usize {
     // SAFETY: takes no arguments and needs no device.

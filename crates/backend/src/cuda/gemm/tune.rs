@@ -106,8 +106,12 @@ impl Gemm {
         for algo in description.candidates(&self.handle, WORKSPACE_BYTES, CANDIDATES)? {
             // SAFETY: the results go to memory of our own, as large as the shape says.
             let ms = unsafe { self.time(stream, description, &algo, trial, RUNS) };
-            // A way that is refused at run time is none.
-            let Ok(ms) = ms else { continue };
+            let ms = match ms {
+                Ok(ms) => ms,
+                // A way that is refused at run time is none.
+                Err(CudaError::Blas { .. }) => continue,
+                Err(error) => return Err(error),
+            };
             fastest_ms = fastest_ms.min(ms);
             timed.push((ms, algo));
         }
