@@ -34,6 +34,16 @@ pub trait Backend: Send + Sync {
         work()
     }
 
+    /// [`Backend::run`] on `batch`, or beside each other on parts of it that keep sequences whole;
+    /// returns one result a part, in the order of the sequences.
+    fn run_parts<R: Send>(
+        &self,
+        batch: Self::Batch,
+        work: impl Fn(&Self::Batch) -> R + Send + Sync,
+    ) -> Vec<R> {
+        self.run(move || vec![work(&batch)])
+    }
+
     /// Refuses attention that this device cannot run on packed batches.
     ///
     /// # Errors

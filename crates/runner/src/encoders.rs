@@ -38,7 +38,8 @@ impl<B: Backend> HostDevice<B> {
 pub struct HostSlot<B: Backend> {
     task: usize,
     batch: Option<B::Batch>,
-    embeddings: Option<B::Activation>,
+    /// Of each part of the batch, in order.
+    embeddings: Vec<B::Activation>,
     /// Ends of the sequences, in tokens, to gather flags of tokens by sequence.
     seq_ends: Vec<usize>,
 }
@@ -106,7 +107,7 @@ impl<B: Backend> StagedDevice<Encoders<B>> for HostDevice<B> {
     }
 
     fn open_slot(&self, _model: &Encoders<B>) -> Result<HostSlot<B>, BoxError> {
-        Ok(HostSlot { task: 0, batch: None, embeddings: None, seq_ends: Vec::new() })
+        Ok(HostSlot { task: 0, batch: None, embeddings: Vec::new(), seq_ends: Vec::new() })
     }
 
     fn staging(&self, _slot: &HostSlot<B>) -> StagingMemory {
@@ -131,8 +132,9 @@ impl<B: Backend> StagedDevice<Encoders<B>> for HostDevice<B> {
     fn compute(&self, model: &Encoders<B>, slot: &mut HostSlot<B>) -> Result<(), BoxError> {
         let EncoderTask { encoder, layer, pooling } = model.get(slot.task)?;
         let batch = slot.batch.take().ok_or(OutOfOrder("nothing was transferred"))?;
-        let embeddings = self.0.run(move || encoder.pooled(&self.0, &batch, *layer, *pooling))?;
-        slot.embeddings = Some(embeddings);
+        let embed = |part: &B::Batch| encoder.pooled(&self.0, part, *layer, *pooling);
+        let parts = self.0.run_parts(batch, embed);
+        slot.embeddings = parts.into_iter().collect::<Result<_, _>>()?;
         Ok(())
     }
 
@@ -142,8 +144,15 @@ impl<B: Backend> StagedDevice<Encoders<B>> for HostDevice<B> {
 
     fn retrieve(&self, model: &Encoders<B>, slot: &mut HostSlot<B>) -> Result<Retrieved, BoxError> {
         let task = model.get(slot.task)?;
-        let embeddings = slot.embeddings.take().ok_or(OutOfOrder("nothing was computed"))?;
-        let flags = self.0.finite_rows(&embeddings)?;
+        let parts = std::mem::take(&mut slot.embeddings);
+        if parts.is_empty() {
+            return Err(OutOfOrder("nothing was computed").into());
+        }
+        let (mut flags, mut embeddings) = (Vec::new(), Vec::new());
+        for part in &parts {
+            flags.extend(self.0.finite_rows(part)?);
+            embeddings.extend(self.0.download(part)?);
+        }
         let is_finite = match task.pooling {
             Pooling::Mean | Pooling::Bos => flags,
             Pooling::None => {
@@ -158,7 +167,7 @@ impl<B: Backend> StagedDevice<Encoders<B>> for HostDevice<B> {
             }
         };
         let hidden_size = task.encoder.hidden_size();
-        Ok(Retrieved { embeddings: self.0.download(&embeddings)?, hidden_size, is_finite })
+        Ok(Retrieved { embeddings, hidden_size, is_finite })
     }
 
     fn recompute_f32(

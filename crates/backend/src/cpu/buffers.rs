@@ -5,21 +5,36 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// Buffers kept at most: those of one forward.
-const MAX_BUFFERS: usize = 8;
+/// Buffers kept for each thread at most: those of one forward.
+const BUFFERS_PER_THREAD: usize = 8;
 
 /// Largest buffer worth keeping; the work on a larger one outweighs mapping it.
 const MAX_BUFFER_BYTES: usize = 64 << 20;
 
+/// Bytes kept at most, however many threads there are.
+const MAX_BYTES: usize = 8 * MAX_BUFFER_BYTES;
+
 /// Buffers that nobody uses at present.
-#[derive(Debug, Default)]
-pub(super) struct Buffers(Mutex<Vec<Vec<f32>>>);
+#[derive(Debug)]
+pub(super) struct Buffers {
+    idle: Mutex<Vec<Vec<f32>>>,
+    max_buffers: usize,
+}
+
+fn bytes(buffer: &Vec<f32>) -> usize {
+    buffer.capacity() * size_of::<f32>()
+}
 
 impl Buffers {
+    /// Keeps what `threads` forwards at a time need.
+    pub(super) fn new(threads: usize) -> Self {
+        Self { idle: Mutex::default(), max_buffers: BUFFERS_PER_THREAD * threads.max(1) }
+    }
+
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Vec<f32>>> {
         // A poisoned lock means that another thread panicked while it held whole buffers; what
         // they contain is unspecified anyway.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `len` values with unspecified contents.
@@ -37,16 +52,16 @@ impl Buffers {
         buffer
     }
 
-    /// Keeps `buffer` for [`Buffers::take`]; the oldest makes room for it.
+    /// Keeps `buffer` for [`Buffers::take`]; the oldest make room for it.
     pub(super) fn give_back(&self, buffer: Vec<f32>) {
-        if buffer.capacity() * size_of::<f32>() > MAX_BUFFER_BYTES || buffer.capacity() == 0 {
+        if bytes(&buffer) > MAX_BUFFER_BYTES || buffer.capacity() == 0 {
             return;
         }
         let mut idle = self.idle();
-        if idle.len() == MAX_BUFFERS {
+        idle.push(buffer);
+        while idle.len() > self.max_buffers || idle.iter().map(bytes).sum::<usize>() > MAX_BYTES {
             idle.remove(0);
         }
-        idle.push(buffer);
     }
 }
 
@@ -56,7 +71,7 @@ mod tests {
 
     #[test]
     fn take_idle_buffer_that_fits_is_reused_and_has_the_length() {
-        let buffers = Buffers::default();
+        let buffers = Buffers::new(2);
         buffers.give_back(vec![7.0; 100]);
         buffers.give_back(vec![8.0; 1000]);
         assert_eq!(buffers.take(10), [0.0; 10], "ten times too large is left alone");
@@ -70,13 +85,18 @@ mod tests {
 
     #[test]
     fn give_back_keeps_few_and_no_giants() {
-        let buffers = Buffers::default();
+        let buffers = Buffers::new(2);
         buffers.give_back(Vec::new());
         buffers.give_back(Vec::with_capacity(MAX_BUFFER_BYTES / 4 + 1));
         assert!(buffers.idle().is_empty());
-        for _ in 0..2 * MAX_BUFFERS {
+        for _ in 0..4 * BUFFERS_PER_THREAD {
             buffers.give_back(vec![0.0; 4]);
         }
-        assert_eq!(buffers.idle().len(), MAX_BUFFERS);
+        assert_eq!(buffers.idle().len(), 2 * BUFFERS_PER_THREAD);
+        for _ in 0..10 {
+            buffers.give_back(Vec::with_capacity(MAX_BUFFER_BYTES / 4));
+        }
+        let kept: usize = buffers.idle().iter().map(bytes).sum();
+        assert!((MAX_BYTES - MAX_BUFFER_BYTES..=MAX_BYTES).contains(&kept));
     }
 }

@@ -1,7 +1,8 @@
 //! The host backend: packed, f32, all cores.
 //!
-//! Owns the worker threads. Every operation splits its rows over them in a way that cannot change
-//! a result: no row's arithmetic depends on the number of threads or on other sequences.
+//! Owns the worker threads. A batch is divided between them at the boundaries of its sequences, and
+//! every operation splits its rows over those that are free, in ways that cannot change a result:
+//! no row's arithmetic depends on the number of threads or on other sequences.
 
 mod activation;
 mod aligned;
@@ -16,11 +17,14 @@ mod math;
 mod matrix;
 mod micro_kernel;
 mod panels;
+mod parts;
 mod pool;
 mod rotary;
 mod softmax;
 
 use std::sync::Arc;
+
+use rayon::prelude::*;
 
 pub use linear::CpuLinear;
 pub use matrix::Matrix;
@@ -94,7 +98,8 @@ impl CpuBackend {
             .thread_name(|i| format!("cpu-backend-{i}"))
             .build()
             .map_err(|e| BackendError::Threads { threads, reason: e.to_string() })?;
-        Ok(Self { pool, rotary_tables: RotaryTables::default(), buffers: Arc::default() })
+        let buffers = Arc::new(Buffers::new(pool.current_num_threads()));
+        Ok(Self { pool, rotary_tables: RotaryTables::default(), buffers })
     }
 
     /// Number of worker threads.
@@ -123,6 +128,17 @@ impl Backend for CpuBackend {
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.install(work)
+    }
+
+    fn run_parts<R: Send>(
+        &self,
+        batch: CpuBatch,
+        work: impl Fn(&CpuBatch) -> R + Send + Sync,
+    ) -> Vec<R> {
+        self.install(|| {
+            let parts = batch.divide(rayon::current_num_threads());
+            parts.par_iter().with_max_len(1).map(work).collect()
+        })
     }
 
     fn finite_rows(&self, x: &Matrix) -> Result<Vec<bool>, BackendError> {
