@@ -12,10 +12,15 @@ import os
 import sys
 from pathlib import Path
 
-KERNELS = Path(__file__).resolve().parents[2] / "crates/backend/src/cuda/kernels"
+LAB = Path(__file__).resolve().parent
+KERNELS = LAB.parents[1] / "crates/backend/src/cuda/kernels"
+# Files that are not in the program yet have this before their names.
+CANDIDATES = "candidates/"
 # Files in front of a kernel file, where it is not element.cu alone.
 FRONT = dict.fromkeys(("attention", "attention_wgmma"), ("element", "attention_parts"))
 FRONT |= dict.fromkeys(("gelu", "linear_gelu_wgmma"), ("element", "gelu_parts"))
+LINEAR = ("element", CANDIDATES + "linear_parts_wgmma")
+FRONT |= {CANDIDATES + "linear_gelu_wgmma": (*LINEAR, "gelu_parts"), CANDIDATES + "linear_rotary_wgmma": LINEAR}
 DTYPES = ("f16", "bf16", "f32")
 
 
@@ -63,7 +68,8 @@ def _text(program, size_of, get):
 
 def source_of(name):
     parts = (*FRONT.get(name, ("element",)), name)
-    return "".join((KERNELS / f"{part}.cu").read_text() for part in parts)
+    folders = ((LAB if part.startswith(CANDIDATES) else KERNELS, part) for part in parts)
+    return "".join((folder / f"{part}.cu").read_text() for folder, part in folders)
 
 
 def compile_kernel(name, dtype, arch, defines=(), verbose=False):

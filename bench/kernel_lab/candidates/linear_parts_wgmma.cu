@@ -1,0 +1,464 @@
+// out = step(x weights^T + bias) for f16 and bf16 on Hopper's warpgroup matrix instructions: all but the
+// step, which the kernel file behind this one supplies. x [rows, depth], weights [features, depth] and
+// out [rows, features] are row-major; depth is a multiple of 64 and features one of 256, rows are arbitrary.
+// Needs sm_90a.
+//
+// A block stays for all of the launch and takes tiles of 128 rows x 256 features in turn. One thread has the
+// copy engine fill a ring of stages, each 64 of the depth; two warpgroups multiply 64 rows x 256 features
+// each. Both read the same weights from shared memory, and CLUSTER blocks with tiles below each other fetch
+// every weight once for all of them: a chip at its power limit is as fast as its bytes are few.
+//
+// A tile's sums are not finished when its products are done, which would leave the matrix unit waiting for
+// a tenth of the time. They get their bias, are rounded to elements (as they are where the linear layer is
+// a launch of its own) and kept in half the registers; the step and the way out take place in PARTS pieces
+// between the products of the next tile. Taking turns on two tiles, one warpgroup multiplying while the
+// other finishes, would hide as much, but needs a quarter more bytes from the L2 cache for its smaller tiles.
+//
+// The products of a row are summed over the depth in order, by instructions that do not mix rows: its bits
+// depend on nothing but the row, the weights, the bias and what the step reads for this row.
+//
+// Tensor maps, all of 16-bit elements, exchanged in 128 bytes, with zeros outside, and the depth or the
+// features as the inner dimension: x in boxes of 64 x 128 rows, weights in boxes of 64 x 256 / CLUSTER,
+// out in boxes of 64 x 16. Geometry: grid a multiple of CLUSTER, at most the multiprocessors; block 384;
+// dynamic shared memory STAGES * 49152 + 16384 + STAGES * 16 bytes. The macros are there for
+// bench/kernel_lab to vary, but for PARTS, which must not exceed depth / 64.
+
+// Blocks that share weights.
+#ifndef CLUSTER
+#define CLUSTER 2
+#endif
+#ifndef STAGES
+#define STAGES 4
+#endif
+// Steps of the next tile over which a tile is finished: 1, 2, 4, 8 or 16.
+#ifndef PARTS
+#define PARTS 16
+#endif
+// Clusters with tiles below each other before the next column of tiles: blocks that run together
+// should read few different rows and few different weights.
+#ifndef GROUP
+#define GROUP 8
+#endif
+
+// What a kernel is declared with.
+#if CLUSTER > 1
+#define LAUNCH_BOUNDS __launch_bounds__(THREADS, 1) __cluster_dims__(CLUSTER, 1, 1)
+#else
+#define LAUNCH_BOUNDS __launch_bounds__(THREADS, 1)
+#endif
+
+constexpr int THREADS = 3 * 4 * WARP;
+constexpr int TILE_ROWS = 128;
+constexpr int TILE_FEATURES = 256;
+constexpr int CONSUMER_WARPS = 8;
+// A stage holds rows of 128 bytes in which the 16-byte pieces are exchanged by the row's last three
+// bits, as the copy engine writes them and the matrix unit expects them: rows of x, then of weights.
+constexpr int DEEP = 64;
+constexpr int STAGE = (TILE_ROWS + TILE_FEATURES) * DEEP;
+constexpr int STAGE_BYTES = STAGE * 2;
+// On the way out a warp gathers panels of 16 rows x 64 features.
+constexpr int PANEL_BYTES = 16 * 64 * 2;
+constexpr int SHARE = TILE_FEATURES / CLUSTER;
+// A lane's sums are a list of 64x8 blocks of the warpgroup: of each, it has columns lane % 4 * 2 and the
+// next one of its warp's rows lane / 4 (values 0 and 1) and lane / 4 + 8 (values 2 and 3).
+constexpr int BLOCKS = TILE_FEATURES / 8;
+
+// What cuTensorMapEncodeTiled writes.
+struct alignas(64) TensorMap {
+    unsigned long long words[16];
+};
+
+static __device__ __forceinline__ unsigned shared_address(const void* at) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(at));
+}
+
+static __device__ __forceinline__ void set_up_barrier(unsigned barrier, int arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+
+// Waits for the end of the barrier's phase of this parity.
+static __device__ __forceinline__ void wait_for(unsigned barrier, unsigned parity) {
+#ifdef WAIT_LIMIT
+    // For the lab: an error instead of a launch without end.
+    asm volatile("{ .reg .pred done; .reg .b32 left; mov.b32 left, %2; "
+                 "AGAIN: mbarrier.test_wait.parity.shared::cta.b64 done, [%0], %1; @done bra DONE; "
+                 "sub.s32 left, left, 1; setp.ne.s32 done, left, 0; @done bra AGAIN; trap; DONE: }" ::"r"(
+                     barrier),
+                 "r"(parity), "n"(WAIT_LIMIT)
+                 : "memory");
+#else
+    asm volatile("{ .reg .pred done; AGAIN: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; "
+                 "@!done bra AGAIN; }" ::"r"(barrier),
+                 "r"(parity)
+                 : "memory");
+#endif
+}
+
+// The one arrival at the barrier of a stage that is full; the copies of its bytes complete it.
+static __device__ __forceinline__ void expect_stage(unsigned barrier) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "n"(STAGE_BYTES)
+                 : "memory");
+}
+
+// Arrives at the barrier that lies at this place of the cluster's block `rank`.
+static __device__ __forceinline__ void arrive(unsigned barrier, unsigned rank) {
+#if CLUSTER > 1
+    asm volatile("{ .reg .b32 there; mapa.shared::cluster.u32 there, %0, %1; "
+                 "mbarrier.arrive.shared::cluster.b64 _, [there]; }" ::"r"(barrier),
+                 "r"(rank)
+                 : "memory");
+#else
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+#endif
+}
+
+static __device__ __forceinline__ unsigned rank_in_cluster() {
+#if CLUSTER > 1
+    unsigned rank;
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return rank;
+#else
+    return 0;
+#endif
+}
+
+// For all threads of the cluster's blocks, in whole warps.
+static __device__ __forceinline__ void meet() {
+#if CLUSTER > 1
+    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+#else
+    asm volatile("barrier.sync.aligned 0;" ::: "memory");
+#endif
+}
+
+static __device__ __forceinline__ void load_box(unsigned to, const TensorMap& map, int column, int row,
+                                                unsigned barrier) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+                 "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
+                 "l"(&map), "r"(column), "r"(row), "r"(barrier)
+                 : "memory");
+}
+
+// The same place of all blocks of the cluster gets the box, and their barriers the count.
+static __device__ __forceinline__ void load_box_for_all(unsigned to, const TensorMap& map, int column,
+                                                        int row, unsigned barrier) {
+#if CLUSTER > 1
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+                 ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
+                 "l"(&map), "r"(column), "r"(row), "r"(barrier),
+                 "h"(static_cast<unsigned short>((1 << CLUSTER) - 1))
+                 : "memory");
+#else
+    load_box(to, map, column, row, barrier);
+#endif
+}
+
+// Rows outside the tensor are not written.
+static __device__ __forceinline__ void store_box(const TensorMap& map, int column, int row, unsigned from) {
+#ifdef STREAM_OUT
+    // The first to leave the L2 cache: nobody reads it before all of it is written.
+    asm volatile("{ .reg .b64 policy; createpolicy.fractional.L2::evict_first.b64 policy, 1.0; "
+                 "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group.L2::cache_hint "
+                 "[%0, {%1, %2}], [%3], policy; }" ::"l"(&map),
+                 "r"(column), "r"(row), "r"(from)
+                 : "memory");
+#else
+    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(&map),
+                 "r"(column), "r"(row), "r"(from)
+                 : "memory");
+#endif
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+
+// Where an operand lies, for the matrix unit: its address in the block's own memory (above that the
+// number of the block in its cluster stands), counted in units of 16 bytes, so that adding moves it. The
+// upper half of the description is the same for all: 1024 bytes from one group of eight rows to the
+// next, and exchanged pieces.
+static __device__ __forceinline__ unsigned operand(unsigned address) {
+    return (address & 0x3ffff) >> 4 | 64u << 16;
+}
+
+#define UPPER_HALF "0x40000040"
+
+static __device__ constexpr unsigned units(int elements) { return elements / 8; }
+
+#if defined(ELEMENT_BF16)
+#define TYPES "f32.bf16.bf16"
+#else
+#define TYPES "f32.f16.f16"
+#endif
+#define SUMS                                                                                              \
+    "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, "   \
+    "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, "    \
+    "%40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, "    \
+    "%59, %60, %61, %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, "    \
+    "%78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, "    \
+    "%97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, "      \
+    "%113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127}"
+#define BLOCK(n) "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])
+#define FOUR_BLOCKS(n) BLOCK(n), BLOCK(n + 1), BLOCK(n + 2), BLOCK(n + 3)
+#define ALL_BLOCKS                                                                                        \
+    FOUR_BLOCKS(0), FOUR_BLOCKS(4), FOUR_BLOCKS(8), FOUR_BLOCKS(12), FOUR_BLOCKS(16), FOUR_BLOCKS(20),   \
+        FOUR_BLOCKS(24), FOUR_BLOCKS(28)
+
+// c = x w^T (+ c) for 64 rows of x and 256 of w, of each 16 of the depth.
+static __device__ __forceinline__ void multiply(float (&c)[BLOCKS][4], unsigned x, unsigned w, bool add) {
+    asm volatile("{ .reg .pred add; .reg .b64 x, w; setp.ne.b32 add, %130, 0; "
+                 "mov.b64 x, {%128, " UPPER_HALF "}; mov.b64 w, {%129, " UPPER_HALF "}; "
+                 "wgmma.mma_async.sync.aligned.m64n256k16." TYPES " " SUMS ", x, w, add, 1, 1, 0, 0; }"
+                 : ALL_BLOCKS
+                 : "r"(x), "r"(w), "r"(static_cast<int>(add)));
+}
+
+// Starts the products of a stage.
+static __device__ __forceinline__ void multiply_stage(float (&c)[BLOCKS][4], unsigned x, unsigned w,
+                                                      bool add) {
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#pragma unroll
+    for (int k = 0; k < DEEP; k += 16) multiply(c, x + units(k), w + units(k), add || k > 0);
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+
+// Waits until the products of at most `LEFT` stages are under way.
+template <int LEFT>
+static __device__ __forceinline__ void wait_for_products() {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory");
+}
+
+// Stage after stage of the ring, and the parity of its barriers' phases.
+struct Turn {
+    unsigned stage = 0, parity = 0;
+
+    __device__ __forceinline__ void next() {
+        if (++stage == STAGES) {
+            stage = 0;
+            parity ^= 1;
+        }
+    }
+};
+
+struct Ring {
+    unsigned stages, barriers;
+
+    __device__ __forceinline__ unsigned stage(unsigned i) const { return stages + i * STAGE_BYTES; }
+    __device__ __forceinline__ unsigned full(unsigned i) const { return barriers + i * 8; }
+    __device__ __forceinline__ unsigned empty(unsigned i) const { return barriers + (STAGES + i) * 8; }
+};
+
+// A block's tiles in turn. All blocks of a cluster count alike.
+struct Tiles {
+    int high, wide, rank, index, step;
+
+    __device__ __forceinline__ Tiles(int rows, int features) {
+        high = (rows + CLUSTER * TILE_ROWS - 1) / (CLUSTER * TILE_ROWS);
+        wide = features / TILE_FEATURES;
+        rank = rank_in_cluster();
+        index = blockIdx.x / CLUSTER;
+        step = gridDim.x / CLUSTER;
+    }
+
+    __device__ __forceinline__ bool more() const { return index < high * wide; }
+    __device__ __forceinline__ void next() { index += step; }
+
+    // First row and first feature.
+    __device__ __forceinline__ int2 tile() const {
+        const int band = index / (GROUP * wide), in_band = index % (GROUP * wide);
+        const int height = min(GROUP, high - band * GROUP);
+        const int cluster = band * GROUP + in_band % height;
+        return make_int2((cluster * CLUSTER + rank) * TILE_ROWS, in_band / height * TILE_FEATURES);
+    }
+};
+
+// One thread's work: every stage of every tile, as soon as its place is free in all blocks that share it.
+static __device__ __forceinline__ void produce(Tiles tiles, Ring ring, const TensorMap& x,
+                                               const TensorMap& weights, int depth) {
+    Turn turn;
+    for (; tiles.more(); tiles.next()) {
+        const int2 tile = tiles.tile();
+        for (int at = 0; at < depth; at += DEEP, turn.next()) {
+            const unsigned full = ring.full(turn.stage), to = ring.stage(turn.stage);
+            // The first round finds all places free: nothing precedes the first phase.
+            wait_for(ring.empty(turn.stage), turn.parity ^ 1);
+            expect_stage(full);
+            load_box(to, x, at, tile.x, full);
+            const int share = tiles.rank * SHARE;
+            load_box_for_all(to + (TILE_ROWS + share) * DEEP * 2, weights, at, tile.y + share, full);
+        }
+    }
+}
+
+// Sums of a tile that are yet to be finished: what a lane has of 16 rows x 256 features, two elements in a
+// word, in the order of the blocks of the sums.
+struct Kept {
+    unsigned words[2 * BLOCKS];
+    int row, feature;
+};
+
+// A tile is finished in slots, SLOTS / PARTS of them in a part. What a kernel file calls its step is a
+// struct of the step's arguments and of what a lane has to know of the tile in hand, with
+//   LEAD             slots before the way out begins, which takes the others;
+//   start(row, feature)  the next tile, of which the warp has 16 rows: called before its sums are done, so
+//                    that what depends on the place alone can be on its way meanwhile;
+//   prepare(slot)    called a slot ahead, to have on its way what the slot reads from memory;
+//   apply(words, slot)   the slot's share of the step, on Kept::words in place.
+constexpr int SLOTS = 16;
+// The words of 16 features are the four 8x8 matrices of one store to the panel.
+constexpr int PIECES = TILE_FEATURES / 16;
+
+// Pieces that are out when `slot` begins.
+template <class Step>
+static __device__ constexpr int pieces_out(int slot) {
+    return slot <= Step::LEAD ? 0 : (slot - Step::LEAD) * PIECES / (SLOTS - Step::LEAD);
+}
+
+static __device__ __forceinline__ void send(const Kept& kept, int piece, unsigned panel, const TensorMap& out,
+                                            int rows) {
+    const int lane = lane_index();
+    if (piece % 4 == 0) {
+        // The copy engine has read what was in the panel.
+        if (lane == 0) asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+        __syncwarp();
+    }
+    const unsigned to = panel + lane % 16 * 128 + ((piece % 4 * 2 + lane / 16) ^ lane % 8) * 16;
+    const unsigned* words = kept.words + piece * 4;
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to),
+                 "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3])
+                 : "memory");
+    if (piece % 4 == 3) {
+        // The copy engine reads shared memory by another path than it was written.
+        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+        __syncwarp();
+        if (lane == 0 && kept.row < rows) store_box(out, kept.feature + piece / 4 * 64, kept.row, panel);
+    }
+}
+
+// Part `part` of the step on a tile, and of its way out.
+template <class Step>
+static __device__ __forceinline__ void finish(Step& step, Kept& kept, int part, unsigned panel,
+                                              const TensorMap& out, int rows) {
+    // Pieces of a slot. A loop of a constant length is what the compiler unrolls without fail.
+    constexpr int MOST = (PIECES - 1) / (SLOTS - Step::LEAD) + 1;
+#pragma unroll
+    for (int slot = part * SLOTS / PARTS; slot < (part + 1) * SLOTS / PARTS; ++slot) {
+        step.apply(kept.words, slot);
+        if (slot + 1 < SLOTS) step.prepare(slot + 1);
+#pragma unroll
+        for (int i = 0; i < MOST; ++i) {
+            const int piece = pieces_out<Step>(slot) + i;
+            if (piece < pieces_out<Step>(slot + 1)) send(kept, piece, panel, out, rows);
+        }
+    }
+}
+
+// A warpgroup's work; `half` says which 64 rows of the tiles.
+template <class Step>
+static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring, unsigned panel, int half,
+                                               const TensorMap& out, const element* bias, int rows,
+                                               int depth) {
+    const int lane = lane_index();
+    const unsigned xs = operand(ring.stages) + units(half * 64 * DEEP);
+    const unsigned ws = operand(ring.stages) + units(TILE_ROWS * DEEP);
+    const int steps = depth / DEEP;
+    Turn turn;
+    float c[BLOCKS][4];
+    Kept kept;
+    // Nothing to finish yet: these rows do not exist.
+    kept.row = rows;
+    kept.feature = 0;
+#pragma unroll
+    for (int i = 0; i < 2 * BLOCKS; ++i) kept.words[i] = 0;
+
+    // Tells all who fill it that this warp is done with a stage.
+    const auto release = [&](unsigned stage) {
+        if (lane < CLUSTER) arrive(ring.empty(stage), lane);
+    };
+    // Starts the products of the next stage, and sees those of the one before to their end.
+    const auto advance = [&](bool first) {
+        const unsigned before = turn.stage == 0 ? STAGES - 1 : turn.stage - 1;
+        wait_for(ring.full(turn.stage), turn.parity);
+        const unsigned at = turn.stage * units(STAGE);
+        multiply_stage(c, xs + at, ws + at, !first);
+        if (!first) {
+            wait_for_products<1>();
+            release(before);
+        }
+        turn.next();
+    };
+
+    for (; tiles.more(); tiles.next()) {
+#pragma unroll
+        for (int part = 0; part < PARTS; ++part) {
+            advance(part == 0);
+            finish(step, kept, part, panel, out, rows);
+        }
+#pragma unroll 1
+        for (int done = PARTS; done < steps; ++done) advance(false);
+
+        const int2 tile = tiles.tile();
+        // On their way while the last products are.
+        unsigned biases[BLOCKS];
+        const element* from = bias + tile.y + lane % 4 * 2;
+#pragma unroll
+        for (int n = 0; n < BLOCKS; ++n) biases[n] = *reinterpret_cast<const unsigned*>(from + n * 8);
+        const int row = tile.x + half * 64 + warp_index() % 4 * 16;
+        step.start(row, tile.y);
+        wait_for_products<0>();
+        release(turn.stage == 0 ? STAGES - 1 : turn.stage - 1);
+        // Keeps the compiler from moving anything that reads the sums before the wait.
+#pragma unroll
+        for (int n = 0; n < BLOCKS; ++n)
+            asm volatile("" : "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])::"memory");
+        kept.row = row;
+        kept.feature = tile.y;
+#pragma unroll
+        for (int n = 0; n < BLOCKS; ++n) {
+            float low, high;
+            unpack(biases[n], low, high);
+            kept.words[2 * n] = pack(c[n][0] + low, c[n][1] + high);
+            kept.words[2 * n + 1] = pack(c[n][2] + low, c[n][3] + high);
+            // And from leaving this for later, when the registers hold other sums.
+            asm volatile("" : "+r"(kept.words[2 * n]), "+r"(kept.words[2 * n + 1]));
+        }
+        step.prepare(0);
+    }
+#pragma unroll
+    for (int part = 0; part < PARTS; ++part) finish(step, kept, part, panel, out, rows);
+    if (lane == 0) asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+    __syncwarp();
+}
+
+// The whole kernel, for its threads.
+template <class Step>
+static __device__ __forceinline__ void run(const Step& step, const TensorMap& x, const TensorMap& weights,
+                                           const TensorMap& out, const element* bias, int rows, int features,
+                                           int depth) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    Ring ring;
+    ring.stages = shared_address(shared);
+    const unsigned panels = ring.stages + STAGES * STAGE_BYTES;
+    ring.barriers = panels + CONSUMER_WARPS * PANEL_BYTES;
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < STAGES; ++i) {
+            set_up_barrier(ring.full(i), 1);
+            set_up_barrier(ring.empty(i), CONSUMER_WARPS * CLUSTER);
+        }
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+    meet();
+
+    const Tiles tiles(rows, features);
+    // By way of a shuffle the compiler knows that it is the same for a warp.
+    const int warp = __shfl_sync(ALL_LANES, warp_index(), 0);
+    if (warp >= CONSUMER_WARPS) {
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        if (threadIdx.x == CONSUMER_WARPS * WARP) produce(tiles, ring, x, weights, depth);
+        __syncwarp();
+        // No block of a cluster may leave while another still writes to its memory.
+        if (CLUSTER > 1) meet();
+    } else {
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+        consume(step, tiles, ring, panels + warp * PANEL_BYTES, warp / 4, out, bias, rows, depth);
+        if (CLUSTER > 1) meet();
+    }
+}
