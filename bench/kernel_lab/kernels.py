@@ -3,6 +3,7 @@
 import ctypes
 from dataclasses import dataclass
 
+import nvrtc
 import torch
 from driver import Launch, arch, function, tensor_map
 
@@ -148,33 +149,50 @@ def gated_gelu(dtype, x, out, threads=None):
     return Launch(entry, (rows,), threads, (x, out, rows, width))
 
 
-def linear_gelu_build(dtype, depth, defines=()):
-    """`defines`: (name, value) of macros that are not to have their defaults."""
+def linear_build(name, dtype, depth, defines=()):
+    """`defines`: (name, value) of macros that are not to have their defaults; CANDIDATE=1 is for the lab and
+    takes the kernel file that is not in the program yet.
+    """
     chosen = dict(defines)
+    folder = nvrtc.CANDIDATES if int(chosen.pop("CANDIDATE", 0)) else ""
     # A tile is finished over no more steps than the next one has.
-    parts = min(int(chosen.get("PARTS", 8)), depth // 64)
+    parts = min(int(chosen.get("PARTS", 16)), depth // 64)
     chosen["PARTS"] = 1 << parts.bit_length() - 1
-    return "linear_gelu_wgmma", dtype, tuple(f"{name}={value}" for name, value in sorted(chosen.items()))
+    built = tuple(f"{macro}={value}" for macro, value in sorted(chosen.items()))
+    return f"{folder}{name}_wgmma", dtype, built
 
 
-def linear_gelu(dtype, x, weights, bias, out, defines=(), clusters=None):
-    """out = gelu(x weights^T + bias); `clusters`: how many work on it, all that fit if None."""
+def linear(name, dtype, x, weights, bias, out, more, defines, clusters):
+    """`more`: arguments of this kernel alone; `clusters`: how many work on it, all that fit if None."""
     (rows, depth), features = x.shape, len(weights)
     assert out.shape == (rows, features) and weights.shape[1] == depth and len(bias) == features
     assert depth % 64 == 0 and features % 256 == 0
     chosen = dict(defines)
     cluster, stages = int(chosen.get("CLUSTER", 2)), int(chosen.get("STAGES", 4))
     shared = stages * 49152 + 16384 + stages * 16
-    name, _, built = linear_gelu_build(dtype, depth, defines)
-    entry = function(name, "linear_gelu", dtype, built, shared)
+    file, _, built = linear_build(name, dtype, depth, defines)
+    entry = function(file, name, dtype, built, shared)
     tiles = ceil_div(rows, 128 * cluster) * (features // 256)
     clusters = min(tiles, clusters or multiprocessors() // cluster)
     maps = tensor_map(x, 128), tensor_map(weights, 256 // cluster), tensor_map(out, 16)
-    arguments = (*maps, bias, rows, features, depth)
+    arguments = (*maps, bias, rows, features, depth, *more)
     launch = Launch(entry, (clusters * cluster,), 384, arguments, shared)
     # The maps hold addresses alone.
     launch.kept = x, weights, out
     return launch
+
+
+def linear_gelu(dtype, x, weights, bias, out, defines=(), clusters=None):
+    """out = gelu(x weights^T + bias)."""
+    return linear("linear_gelu", dtype, x, weights, bias, out, (), defines, clusters)
+
+
+def linear_rotary(dtype, x, weights, bias, out, positions, table, rotated, defines=(), clusters=None):
+    """out = x weights^T + bias, the first `rotated` features in heads of 64 rotated by their positions."""
+    assert table.shape[1:] == (32, 2) and table.dtype == torch.float32 and rotated % 256 == 0
+    assert len(positions) == len(x) and positions.dtype == torch.int32
+    more = positions, table, rotated
+    return linear("linear_rotary", dtype, x, weights, bias, out, more, defines, clusters)
 
 
 def pool_grid(dtype, sequences, hidden):

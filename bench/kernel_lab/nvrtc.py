@@ -20,7 +20,8 @@ CANDIDATES = "candidates/"
 FRONT = dict.fromkeys(("attention", "attention_wgmma"), ("element", "attention_parts"))
 FRONT |= dict.fromkeys(("gelu", "linear_gelu_wgmma"), ("element", "gelu_parts"))
 LINEAR = ("element", CANDIDATES + "linear_parts_wgmma")
-FRONT |= {CANDIDATES + "linear_gelu_wgmma": (*LINEAR, "gelu_parts"), CANDIDATES + "linear_rotary_wgmma": LINEAR}
+FRONT[CANDIDATES + "linear_gelu_wgmma"] = (*LINEAR, "gelu_parts")
+FRONT[CANDIDATES + "linear_rotary_wgmma"] = LINEAR
 DTYPES = ("f16", "bf16", "f32")
 
 
