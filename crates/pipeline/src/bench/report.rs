@@ -246,6 +246,9 @@ impl BenchReport {
                 (plan.chosen_ms / plan.fastest_ms - 1.0) * 100.0
             ));
         }
+        if let Some(percent) = self.utilisation_percent {
+            line(format!("GPU in use {percent:.0} % of the time (NVML)"));
+        }
         if let Some(joules) = self.joules_per_million_tokens {
             line(format!("energy: {:.2} kJ per million tokens", joules / 1e3));
         }
