@@ -152,6 +152,11 @@ impl StagedDevice<Encoders<CudaBackend>> for CudaDevice {
         compute(task, batch)
     }
 
+    fn is_out_of_memory(&self, error: &BoxError) -> bool {
+        let of_model = error.downcast_ref::<ModelError>().is_some_and(ModelError::is_out_of_memory);
+        of_model || error.downcast_ref::<CudaError>().is_some_and(CudaError::is_out_of_memory)
+    }
+
     fn has_own_clock(&self) -> bool {
         true
     }

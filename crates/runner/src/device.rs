@@ -44,6 +44,14 @@ pub struct Retrieved {
     pub is_finite: Vec<bool>,
 }
 
+impl Retrieved {
+    /// Adds the rows of the sequences that come next.
+    pub(crate) fn extend(&mut self, next: Self) {
+        self.embeddings.extend(next.embeddings);
+        self.is_finite.extend(next.is_finite);
+    }
+}
+
 /// A device that runs `M`, stage by stage: `transfer → compute → synchronize → retrieve`.
 ///
 /// Each stage runs on a thread of its own, in batch order, on a slot that no other stage holds. A
@@ -117,6 +125,12 @@ pub trait StagedDevice<M: ?Sized>: Send + Sync {
         task: usize,
         batch: &PackedBatch,
     ) -> Result<Retrieved, BoxError>;
+
+    /// Whether a failure of [`compute`](Self::compute) means that the batch is too large for the
+    /// memory of the device; the runner then computes it in halves.
+    fn is_out_of_memory(&self, _error: &BoxError) -> bool {
+        false
+    }
 
     /// Whether stages return before they are done and the device tells their times by its own
     /// clock; otherwise the time that they took on the host is reported.

@@ -3,6 +3,7 @@
 //! Owns the stage threads and the slots that go round between them. Must not know what a device
 //! is made of. Entry type: [`AsyncInferenceRunner`].
 
+mod halves;
 mod recompute;
 mod results;
 mod shared;

@@ -7,9 +7,9 @@ use virnucpro_batch::{PackedBatch, SequenceId, TokenizedSequence};
 
 use super::shared::{Job, Shared};
 use super::stages::guarded;
+use crate::RunnerError;
 use crate::device::{Retrieved, StagedDevice};
 use crate::error::Stage;
-use crate::{InferenceBatch, RunnerError};
 
 /// What retrieval found, and what was computed again.
 pub(super) struct Checked {
@@ -54,7 +54,7 @@ pub(super) fn check<M, D: StagedDevice<M>>(
         (0..rows.len()).filter(|&sequence| !retrieved.is_finite[sequence]).collect();
     let mut recomputed = 0;
     if !offenders.is_empty() && shared.device.precision() != Precision::F32 {
-        let again = pack(batch, &offenders);
+        let again = pack(&batch.packed, &offenders);
         let again = guarded(*batch_idx, Stage::Compute, || {
             shared.device.recompute_f32(&shared.model, batch.task, &again?)
         })?;
@@ -85,17 +85,17 @@ pub(super) fn check<M, D: StagedDevice<M>>(
     Ok(Checked { retrieved, rows, non_finite, recomputed })
 }
 
-/// The offenders alone, in their order.
-fn pack(
-    batch: &InferenceBatch,
-    offenders: &[usize],
+/// Some sequences of a batch alone, in the order given.
+pub(super) fn pack(
+    packed: &PackedBatch,
+    sequences: &[usize],
 ) -> Result<PackedBatch, virnucpro_batch::BatchError> {
-    let ranges: Vec<_> = batch.packed.token_ranges().collect();
-    let sequences: Vec<_> = offenders
+    let ranges: Vec<_> = packed.token_ranges().collect();
+    let sequences: Vec<_> = sequences
         .iter()
         .map(|&sequence| TokenizedSequence {
-            sequence_id: batch.packed.sequence_ids()[sequence],
-            input_ids: batch.packed.input_ids()[ranges[sequence].clone()].to_vec(),
+            sequence_id: packed.sequence_ids()[sequence],
+            input_ids: packed.input_ids()[ranges[sequence].clone()].to_vec(),
         })
         .collect();
     PackedBatch::from_sequences(&sequences)

@@ -182,16 +182,22 @@ fn retrieve<M, D: StagedDevice<M>>(
     shared: &Shared<M, D>,
     mut job: Job<D::Slot>,
 ) -> Result<InferenceResult, RunnerError> {
-    synchronize(shared, &mut job)?;
+    let was_halved = job.halves.is_some();
+    if !was_halved {
+        synchronize(shared, &mut job)?;
+    }
     let batch_idx = job.batch_idx;
     let _span = tracing::debug_span!("retrieve", batch_idx).entered();
     let start = Instant::now();
     let args = [("batch_idx", batch_idx), ("sequences", job.batch.packed.num_seqs() as u64)];
     let name = job.batch.task_name.clone();
     let (checked, dtoh) = shared.meters[2].busy(&name, &args, || {
-        let retrieved = guarded(batch_idx, Stage::Retrieve, || {
-            shared.device.retrieve(&shared.model, &mut job.slot)
-        })?;
+        let retrieved = match job.halves.take() {
+            Some(retrieved) => retrieved,
+            None => guarded(batch_idx, Stage::Retrieve, || {
+                shared.device.retrieve(&shared.model, &mut job.slot)
+            })?,
+        };
         let dtoh = start.elapsed();
         recompute::check(shared, &job, retrieved).map(|checked| (checked, dtoh))
     })?;
@@ -208,7 +214,8 @@ fn retrieve<M, D: StagedDevice<M>>(
         non_finite,
         rows,
     };
-    let counts = Counts { dtoh, dtoh_bytes, non_finite: result.non_finite.len(), recomputed };
+    let non_finite = result.non_finite.len();
+    let counts = Counts { dtoh, dtoh_bytes, non_finite, recomputed, was_halved };
     record(shared, &mut job, counts)?;
     // The consumer may have left and closed the queue.
     let _ = shared.free.push(job.slot);
@@ -216,6 +223,8 @@ fn retrieve<M, D: StagedDevice<M>>(
 }
 
 struct Counts {
+    /// The device's own times are then those of the last part alone.
+    was_halved: bool,
     dtoh: Duration,
     dtoh_bytes: u64,
     non_finite: usize,
@@ -225,12 +234,15 @@ struct Counts {
 fn record<M, D: StagedDevice<M>>(
     shared: &Shared<M, D>,
     job: &mut Job<D::Slot>,
-    Counts { dtoh, dtoh_bytes, non_finite, recomputed }: Counts,
+    Counts { was_halved, dtoh, dtoh_bytes, non_finite, recomputed }: Counts,
 ) -> Result<(), RunnerError> {
     let mut times = StageTimes { htod: job.htod, compute: job.compute, dtoh };
     let mut idle_before = None;
-    let spans =
-        guarded(job.batch_idx, Stage::Retrieve, || shared.device.stage_spans(&mut job.slot))?;
+    let spans = if was_halved {
+        None
+    } else {
+        guarded(job.batch_idx, Stage::Retrieve, || shared.device.stage_spans(&mut job.slot))?
+    };
     if let Some(spans) = spans {
         times = spans.times();
         idle_before = shared.idle_before(spans.compute);
@@ -316,8 +328,20 @@ where
         batches: impl Iterator<Item = Result<InferenceBatch, LoaderFailure>> + Send + 'static,
     ) -> Result<Self, RunnerError> {
         let finish = |shared: &Shared<M, D>, mut job: Job<D::Slot>| {
+            if job.halves.is_some() {
+                let (batch_idx, stage) = (job.batch_idx, Stage::Compute);
+                let source =
+                    "the batch fits the device in parts alone, so no result is there".into();
+                return Err(RunnerError::Device { batch_idx, stage, source });
+            }
             synchronize(shared, &mut job)?;
-            let none = Counts { dtoh: Duration::ZERO, dtoh_bytes: 0, non_finite: 0, recomputed: 0 };
+            let none = Counts {
+                was_halved: false,
+                dtoh: Duration::ZERO,
+                dtoh_bytes: 0,
+                non_finite: 0,
+                recomputed: 0,
+            };
             record(shared, &mut job, none)?;
             Ok(DeviceResult {
                 batch_idx: job.batch_idx,

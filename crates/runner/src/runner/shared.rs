@@ -1,11 +1,11 @@
 //! What the stage threads of one run share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::AsyncInferenceRunner;
-use crate::device::StagedDevice;
+use crate::device::{Retrieved, StagedDevice};
 use crate::hand_over::HandOver;
 use crate::monitor::{Monitor, QueueDepth, Span, StageMeter, StageRole, StageSpec};
 use crate::{CancelToken, InferenceBatch, RunnerError};
@@ -15,6 +15,8 @@ pub(super) struct Job<S> {
     pub(super) batch_idx: u64,
     pub(super) batch: InferenceBatch,
     pub(super) slot: S,
+    /// The result, where the batch did not fit and came back in parts.
+    pub(super) halves: Option<Retrieved>,
     pub(super) fetch_wait: Duration,
     pub(super) slot_wait: Duration,
     pub(super) queues: Vec<QueueDepth>,
@@ -38,6 +40,8 @@ pub(super) struct Shared<M, D: StagedDevice<M>> {
     pub(super) meters: [StageMeter; 3],
     /// Where the thread of the compute stage is metered when the device has a clock of its own.
     launch: Option<StageMeter>,
+    /// Batches of more tokens did not fit the memory of the device.
+    pub(super) most_tokens: AtomicUsize,
     /// When the device was done with its last batch, by its own clock.
     computed_until: Mutex<Option<Instant>>,
     received: AtomicU64,
@@ -86,6 +90,7 @@ impl<M, D: StagedDevice<M>> Shared<M, D> {
             cancel: config.cancel.clone(),
             meters,
             launch: device.has_own_clock().then(|| config.monitor.stage(LAUNCH)),
+            most_tokens: AtomicUsize::new(usize::MAX),
             computed_until: Mutex::default(),
             received: AtomicU64::new(0),
         }))

@@ -1,11 +1,13 @@
 //! The stage threads: fetch and transfer, compute, and the first half of the last stage.
 
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use virnucpro_backend::{InputTensor, TransferLog};
 use virnucpro_models::packed_view;
 
+use super::halves;
 use super::shared::{Flow, Job, Shared};
 use crate::device::{BoxError, StagedDevice, StagingMemory};
 use crate::error::{Stage, panic_message};
@@ -119,7 +121,18 @@ fn transfer<M, D: StagedDevice<M>>(
         ));
     }
     let (queues, compute) = (Vec::new(), Duration::ZERO);
-    Ok(Job { batch_idx, batch, slot, fetch_wait, slot_wait, queues, htod, compute, htod_bytes })
+    Ok(Job {
+        batch_idx,
+        batch,
+        slot,
+        halves: None,
+        fetch_wait,
+        slot_wait,
+        queues,
+        htod,
+        compute,
+        htod_bytes,
+    })
 }
 
 /// Computes every batch that was transferred.
@@ -133,10 +146,8 @@ pub(super) fn compute_all<M, D: StagedDevice<M>>(shared: &Shared<M, D>) {
             let start = Instant::now();
             let args =
                 [("batch_idx", batch_idx), ("tokens", job.batch.packed.total_tokens() as u64)];
-            meter.busy(&job.batch.task_name, &args, || {
-                let work = || shared.device.compute(&shared.model, &mut job.slot);
-                guarded(batch_idx, Stage::Compute, work)
-            })?;
+            let name = Arc::clone(&job.batch.task_name);
+            meter.busy(&name, &args, || halves::compute(shared, &mut job))?;
             job.compute = start.elapsed();
             Ok(job)
         });

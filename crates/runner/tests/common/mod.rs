@@ -69,6 +69,8 @@ pub struct Manners {
     pub drop_a_recomputed_row: bool,
     pub drop_a_recomputed_flag: bool,
     pub panics_in_stage_spans: bool,
+    /// Batches of more tokens are out of memory.
+    pub most_tokens: usize,
     /// A clock of its own, by which batch k computes for 8 ms from 10 k ms after this.
     pub own_clock: Option<Instant>,
     /// Panics where the runner expects no work, so that the thread of a stage is gone.
@@ -91,6 +93,7 @@ impl Default for Manners {
             drop_a_recomputed_row: false,
             drop_a_recomputed_flag: false,
             panics_in_stage_spans: false,
+            most_tokens: usize::MAX,
             own_clock: None,
             panics_in_precision: false,
         }
@@ -209,8 +212,14 @@ fn delay(delays: &[Duration], n: u64) {
     }
 }
 
+const OUT_OF_MEMORY: &str = "no memory is left";
+
 impl StagedDevice<Model> for Device {
     type Slot = Slot;
+
+    fn is_out_of_memory(&self, error: &BoxError) -> bool {
+        error.to_string() == OUT_OF_MEMORY
+    }
 
     fn name(&self) -> String {
         "synthetic".into()
@@ -266,6 +275,9 @@ impl StagedDevice<Model> for Device {
         let memory = Arc::clone(&slot.memory);
         let sequence = Self::sequence_of(&memory.lock().unwrap().input_ids);
         self.misbehave(1, sequence)?;
+        if memory.lock().unwrap().input_ids.len() > self.manners.most_tokens {
+            return Err(OUT_OF_MEMORY.into());
+        }
         let (done, wait) = channel();
         slot.done = Some(wait);
         let (active, overlap) = (Arc::clone(&self.active), Arc::clone(&self.overlap));
