@@ -14,7 +14,7 @@ import nvrtc
 CHIPS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 HEAD_DIMS = (16, 24, 32, 64, 80, 128)
 PLAIN = ("embed", "layer_norm", "rotary", "gelu", "pool", "convert")
-LINEAR = ("linear_gelu_wgmma", "candidates/linear_gelu_wgmma", "candidates/linear_rotary_wgmma")
+LINEAR = ("linear_gelu_wgmma", "candidates/linear_rotary_wgmma")
 
 
 def builds(arch):
@@ -24,7 +24,7 @@ def builds(arch):
         for name in PLAIN:
             yield name, dtype, ()
         if dtype != "f32" and arch == "sm_90":
-            for parts in (1, 4, 8, 16):
+            for parts in (1, 2, 4, 8, 16):
                 for name in LINEAR:
                     yield name, dtype, (f"PARTS={parts}",)
         for head_dim in HEAD_DIMS:

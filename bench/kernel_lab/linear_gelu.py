@@ -3,11 +3,10 @@
     python3 bench/kernel_lab/linear_gelu.py [--out FOLDER] [--define NAME=VALUE ...]
         [--variant NAME=VALUE,NAME=VALUE ...] [--budget SECONDS] [--no-checks] [--no-times]
 
-Every variant has the macros of --define and its own; without --variant a few are taken. CANDIDATE=1 takes
-candidates/linear_gelu_wgmma.cu. All GPU work is done in child processes, which are killed when they say
-nothing for 20 s, so that a kernel that hangs costs no more. First come exact cases, in which a wrong place
-of an operand can be read from the result, then random ones against float64. A variant that fails is not
-timed. Exit status 1 if one fails.
+Every variant has the macros of --define and its own; without --variant a few are taken. All GPU work is
+done in child processes, which are killed when they say nothing for 20 s, so that a kernel that hangs costs
+no more. First come exact cases, in which a wrong place of an operand can be read from the result, then
+random ones against float64. A variant that fails is not timed. Exit status 1 if one fails.
 """
 
 import itertools
@@ -23,7 +22,7 @@ DEPTHS, FEATURES = (320, 640, 1280, 2560), (1280, 2560, 5120, 10240)
 
 class Gelu:
     name, after = "linear_gelu", "gelu"
-    variants = ("", "CANDIDATE=1", "PARTS=8", "CLUSTER=1,GROUP=16")
+    variants = ("", "PARTS=8", "CLUSTER=1,GROUP=16")
     # ESM-2 3B with two batch sizes, then 650M.
     shapes = ((16384, 10240, 2560), (32768, 10240, 2560), (16384, 5120, 1280), (32768, 5120, 1280))
     random = staticmethod(random_case)

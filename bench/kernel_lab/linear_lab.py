@@ -6,11 +6,12 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-os.environ.setdefault("KERNEL_LAB_CACHE", "/tmp/kernel_lab_cache")
+os.environ.setdefault("KERNEL_LAB_CACHE", f"{tempfile.gettempdir()}/kernel_lab_cache")
 
 import nvrtc
 import torch

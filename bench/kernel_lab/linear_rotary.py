@@ -69,11 +69,9 @@ class Rotary:
         return [("rotary", dtype, ())]
 
     def build(self, dtype, depth, defines):
-        # Until it is in the program.
-        return k.linear_build("linear_rotary", dtype, depth, (*defines, ("CANDIDATE", "1")))
+        return k.linear_build("linear_rotary", dtype, depth, defines)
 
     def launch(self, case, out, defines, clusters=None):
-        defines = (*defines, ("CANDIDATE", "1"))
         rotary = case.positions, case.table, case.rotated
         return k.linear_rotary(case.dtype, case.x, case.weights, case.bias, out, *rotary, defines, clusters)
 

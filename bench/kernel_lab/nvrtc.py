@@ -18,10 +18,9 @@ KERNELS = LAB.parents[1] / "crates/backend/src/cuda/kernels"
 CANDIDATES = "candidates/"
 # Files in front of a kernel file, where it is not element.cu alone.
 FRONT = dict.fromkeys(("attention", "attention_wgmma"), ("element", "attention_parts"))
-FRONT |= dict.fromkeys(("gelu", "linear_gelu_wgmma"), ("element", "gelu_parts"))
-LINEAR = ("element", CANDIDATES + "linear_parts_wgmma")
-FRONT[CANDIDATES + "linear_gelu_wgmma"] = (*LINEAR, "gelu_parts")
-FRONT[CANDIDATES + "linear_rotary_wgmma"] = LINEAR
+FRONT["gelu"] = ("element", "gelu_parts")
+FRONT["linear_gelu_wgmma"] = ("element", "linear_parts_wgmma", "gelu_parts")
+FRONT[CANDIDATES + "linear_rotary_wgmma"] = ("element", "linear_parts_wgmma")
 DTYPES = ("f16", "bf16", "f32")
 
 

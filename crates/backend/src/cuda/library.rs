@@ -162,9 +162,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("libnvrtc.so.13"), b"not a library").unwrap();
         assert!(!open_in(folder.path(), CudaLibrary::Nvrtc));
-        if CudaLibrary::Nvrtc.is_present() {
-            return;
-        }
+        // A folder that is named must have it, whatever the system has.
         let error = require(CudaLibrary::Nvrtc, Some(folder.path())).unwrap_err().to_string();
         assert!(error.starts_with("NVRTC (libnvrtc) was not found"), "{error}");
         assert!(error.contains(&folder.path().display().to_string()), "{error}");

@@ -29,6 +29,7 @@ pub(super) enum KernelFile {
 
 const ELEMENT: &str = include_str!("kernels/element.cu");
 const GELU_PARTS: &str = include_str!("kernels/gelu_parts.cu");
+const LINEAR_PARTS: &str = include_str!("kernels/linear_parts_wgmma.cu");
 const ATTENTION_PARTS: &str = include_str!("kernels/attention_parts.cu");
 
 /// Head widths that attention is tested for.
@@ -101,7 +102,7 @@ impl KernelFile {
                 &[ATTENTION_PARTS, include_str!("kernels/attention_wgmma.cu")]
             }
             Self::LinearGeluHopper { .. } => {
-                &[GELU_PARTS, include_str!("kernels/linear_gelu_wgmma.cu")]
+                &[LINEAR_PARTS, GELU_PARTS, include_str!("kernels/linear_gelu_wgmma.cu")]
             }
         };
         std::iter::once(&ELEMENT).chain(parts).copied().collect()
@@ -143,7 +144,7 @@ impl KernelFile {
     }
 }
 
-/// Depth of a step, features and rows of a tile, and blocks of a cluster of `linear_gelu_wgmma.cu`.
+/// Depth of a step, features and rows of a tile, and blocks of a cluster of `linear_parts_wgmma.cu`.
 pub(super) const LINEAR_GELU_DEPTH: usize = 64;
 pub(super) const LINEAR_GELU_FEATURES: usize = 256;
 pub(super) const LINEAR_GELU_ROWS: usize = 128;

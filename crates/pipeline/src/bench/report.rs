@@ -79,7 +79,8 @@ pub struct PlanLine {
     pub tflops: f64,
     /// Milliseconds of the way that is used.
     pub chosen_ms: f64,
-    /// Milliseconds of the fastest way, whether or not its results depend on the rows.
+    /// Milliseconds of the fastest way without split sums, whether or not its results depend on the
+    /// rows.
     pub fastest_ms: f64,
     /// Ways that were refused because their results depend on the rows.
     pub refused: usize,
@@ -237,12 +238,14 @@ impl BenchReport {
         }
         for plan in &self.plans {
             line(format!(
-                "product {} x {}{}: {:.0} TFLOP/s at {} rows; free choice would be {:.1} % faster",
+                "product {} x {}{}: {:.0} TFLOP/s at {} rows; {} ways refused, the \
+                 fastest of them all {:.1} % faster",
                 plan.m,
                 plan.k,
                 if plan.accumulate { " + residual" } else { "" },
                 plan.tflops,
                 plan.rows,
+                plan.refused,
                 (plan.chosen_ms / plan.fastest_ms - 1.0) * 100.0
             ));
         }

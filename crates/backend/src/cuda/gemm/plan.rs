@@ -131,7 +131,7 @@ impl Description {
     /// Ways to multiply that cuBLASLt expects to be fast, fastest first.
     ///
     /// Sums that are split over several passes are left out: they depend on the number of rows
-    /// (and were never the fastest for the sizes that fill a GPU: BENCHMARKS.md).
+    /// (BENCHMARKS.md says what that costs).
     pub(super) fn candidates(
         &self,
         handle: &Handle,

@@ -23,11 +23,11 @@ const LONG_MS: f64 = 40.0;
 pub(crate) enum Care {
     /// A few runs: to compare batch sizes.
     Quick,
-    /// As long as it takes a chip to reach its power limit, where a way that moves less data is
-    /// the faster one: on an H100 at 700 W the way that is fastest in a few runs can lose 10 % of
-    /// its rate.
+    /// As long as it takes a chip to reach its power limit, where a way that moves less data can be
+    /// the faster one: on an H100 at 700 W the way that was fastest in a few runs once lost 9 %.
     Lasting,
 }
+
 /// Row counts whose results must equal those of the whole batch, bit for bit.
 const PARTS: [usize; 3] = [1, 17, 200];
 
@@ -44,8 +44,8 @@ pub struct PlanReport {
     pub rows: usize,
     /// Milliseconds of the chosen way.
     pub chosen_ms: f64,
-    /// Milliseconds of the fastest way, timed like the chosen one, whether or not its results
-    /// depend on the rows.
+    /// Milliseconds of the fastest way without split sums, timed like the chosen one, whether or
+    /// not its results depend on the rows.
     pub fastest_ms: f64,
     /// Ways whose results depended on the number of rows.
     pub refused: usize,
