@@ -47,7 +47,7 @@ beside() {
 # The kernels that are ours; NVIDIA's own matrix kernels are not for us to check.
 ours=()
 for kernel in attention gelu gated_gelu layer_norm mean_pool first_token widen_rows embed dropout_scale \
-    rotary rotary_table convert_f32 convert_f16 convert_bf16 linear_gelu; do
+    rotary rotary_table convert_f32 convert_f16 convert_bf16 linear_gelu linear_rotary; do
     ours+=(--kernel-name "kne=$kernel")
 done
 

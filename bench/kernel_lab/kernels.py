@@ -156,9 +156,7 @@ def linear_build(name, dtype, depth, defines=()):
     parts = min(int(chosen.get("PARTS", 16)), depth // 64)
     chosen["PARTS"] = 1 << parts.bit_length() - 1
     built = tuple(f"{macro}={value}" for macro, value in sorted(chosen.items()))
-    # Until linear_rotary is in the program.
-    folder = nvrtc.CANDIDATES if name == "linear_rotary" else ""
-    return f"{folder}{name}_wgmma", dtype, built
+    return f"{name}_wgmma", dtype, built
 
 
 def linear(name, dtype, x, weights, bias, out, more, defines, clusters):

@@ -1,4 +1,4 @@
-"""Proves and times candidates/linear_rotary_wgmma.cu beside cuBLAS followed by rotary.cu; needs a Hopper GPU.
+"""Proves and times linear_rotary_wgmma.cu beside cuBLAS followed by rotary.cu; needs a Hopper GPU.
 
     python3 bench/kernel_lab/linear_rotary.py [--out FOLDER] [--define NAME=VALUE ...]
         [--variant NAME=VALUE,NAME=VALUE ...] [--budget SECONDS] [--no-checks] [--no-times]

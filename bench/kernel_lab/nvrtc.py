@@ -12,15 +12,12 @@ import os
 import sys
 from pathlib import Path
 
-LAB = Path(__file__).resolve().parent
-KERNELS = LAB.parents[1] / "crates/backend/src/cuda/kernels"
-# Files that are not in the program yet have this before their names.
-CANDIDATES = "candidates/"
+KERNELS = Path(__file__).resolve().parents[2] / "crates/backend/src/cuda/kernels"
 # Files in front of a kernel file, where it is not element.cu alone.
 FRONT = dict.fromkeys(("attention", "attention_wgmma"), ("element", "attention_parts"))
 FRONT["gelu"] = ("element", "gelu_parts")
 FRONT["linear_gelu_wgmma"] = ("element", "linear_parts_wgmma", "gelu_parts")
-FRONT[CANDIDATES + "linear_rotary_wgmma"] = ("element", "linear_parts_wgmma")
+FRONT["linear_rotary_wgmma"] = ("element", "linear_parts_wgmma")
 DTYPES = ("f16", "bf16", "f32")
 
 
@@ -68,8 +65,7 @@ def _text(program, size_of, get):
 
 def source_of(name):
     parts = (*FRONT.get(name, ("element",)), name)
-    folders = ((LAB if part.startswith(CANDIDATES) else KERNELS, part) for part in parts)
-    return "".join((folder / f"{part}.cu").read_text() for folder, part in folders)
+    return "".join((KERNELS / f"{part}.cu").read_text() for part in parts)
 
 
 def compile_kernel(name, dtype, arch, defines=(), verbose=False):

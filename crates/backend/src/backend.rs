@@ -202,6 +202,27 @@ pub trait Backend: Send + Sync {
         qkv: &mut Self::Activation,
     ) -> Result<(), BackendError>;
 
+    /// [`Backend::linear`] without an epilogue, then [`Backend::rotary`]; devices may do both in
+    /// one pass.
+    ///
+    /// # Shape
+    /// `x` `[total_tokens, in_features]`, `qkv`
+    /// `[total_tokens, 3 × num_heads × head_dim]`, columns ordered (q|k|v)(head)(dim).
+    ///
+    /// # Errors
+    /// Extents that do not fit, or an odd head width.
+    fn linear_rotary(
+        &self,
+        batch: &Self::Batch,
+        x: &Self::Activation,
+        layer: &Self::Linear,
+        spec: RotarySpec,
+        qkv: &mut Self::Activation,
+    ) -> Result<(), BackendError> {
+        self.linear(x, layer, Epilogue::Store, qkv)?;
+        self.rotary(batch, spec, qkv)
+    }
+
     /// Softmax attention of each sequence over itself, softmax in f32.
     ///
     /// # Shape

@@ -5,9 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use virnucpro_backend::cuda::{CudaBackend, CudaError, CudaOptions};
+use virnucpro_backend::cuda::{CudaBackend, CudaError, CudaLinear, CudaOptions};
 use virnucpro_backend::selftest::{Random, check_operations, operation_tolerance};
-use virnucpro_backend::{Backend, DType, Epilogue, Precision, TensorView};
+use virnucpro_backend::{Backend, DType, Epilogue, PackedView, Precision, RotarySpec, TensorView};
 
 fn open(precision: Precision) -> Option<CudaBackend> {
     match CudaBackend::open(&CudaOptions { precision, ..CudaOptions::default() }) {
@@ -50,40 +50,91 @@ fn gpu_operations_match_twin_bf16() {
     check(Precision::Bf16);
 }
 
+/// Random values of a layer, and of what it is given.
+struct Case {
+    weights: Vec<u8>,
+    bias: Vec<u8>,
+    x: Vec<f32>,
+}
+
+impl Case {
+    fn new(rows: usize, inputs: usize, outputs: usize) -> Self {
+        let mut random = Random::new((rows * inputs) as u64);
+        let mut bytes = |count: usize, scale| -> Vec<u8> {
+            (0..count).flat_map(|_| random.value(scale).to_le_bytes()).collect()
+        };
+        let weights = bytes(outputs * inputs, (3.0 / inputs as f32).sqrt());
+        let bias = bytes(outputs, 0.5);
+        let x = (0..rows * inputs).map(|_| random.value(1.0)).collect();
+        Self { weights, bias, x }
+    }
+
+    fn layer(&self, backend: &CudaBackend) -> CudaLinear {
+        let outputs = self.bias.len() / 4;
+        let inputs = self.weights.len() / 4 / outputs;
+        let view =
+            |bytes, shape: &[usize]| TensorView::new(DType::F32, shape.to_vec(), bytes).unwrap();
+        let weights = view(&self.weights, &[outputs, inputs]);
+        backend.linear_weights(&[weights], &[view(&self.bias, &[outputs])]).unwrap()
+    }
+}
+
+/// `run` must be one kernel of `family` on Hopper, and give about what its parts give apart.
+fn check_fused(backend: &CudaBackend, family: &str, cols: usize, run: impl Fn() -> Vec<f32>) {
+    let mut fused = Vec::new();
+    let families = backend.profiled(|| -> Result<(), CudaError> {
+        fused = run();
+        Ok(())
+    });
+    let is_hopper = backend.properties().capability == (9, 0);
+    assert_eq!(families.unwrap().contains_key(family), is_hopper);
+    let apart = backend.without_fusing(run);
+    operation_tolerance(backend.precision()).check(&fused, &apart, cols).unwrap();
+}
+
 #[test]
 fn gpu_linear_with_gelu_equals_product_and_gelu_apart() {
     for precision in [Precision::F16, Precision::Bf16] {
         let Some(backend) = open(precision) else { return };
-        let tolerance = operation_tolerance(precision);
-        let mut random = Random::new(3);
         for (rows, inputs, outputs) in [(1, 64, 256), (300, 320, 1280), (1000, 1280, 5120)] {
-            let mut bytes = |count: usize, scale| -> Vec<u8> {
-                (0..count).flat_map(|_| random.value(scale).to_le_bytes()).collect()
-            };
-            let weights = bytes(outputs * inputs, (3.0 / inputs as f32).sqrt());
-            let bias = bytes(outputs, 0.5);
-            let view = |bytes, shape: &[usize]| {
-                TensorView::new(DType::F32, shape.to_vec(), bytes).unwrap()
-            };
-            let layer = backend
-                .linear_weights(&[view(&weights, &[outputs, inputs])], &[view(&bias, &[outputs])])
-                .unwrap();
-            let x: Vec<f32> = (0..rows * inputs).map(|_| random.value(1.0)).collect();
-            let x = backend.activation(rows, inputs, &x).unwrap();
-            let run = || {
+            let case = Case::new(rows, inputs, outputs);
+            let layer = case.layer(&backend);
+            let x = backend.activation(rows, inputs, &case.x).unwrap();
+            check_fused(&backend, "gemm with gelu", outputs, || {
                 let mut out = backend.scratch(rows, outputs).unwrap();
                 backend.linear(&x, &layer, Epilogue::Gelu, &mut out).unwrap();
                 backend.download(&out).unwrap()
-            };
-            let mut fused = Vec::new();
-            let families = backend.profiled(|| -> Result<(), CudaError> {
-                fused = run();
-                Ok(())
             });
-            let is_hopper = backend.properties().capability == (9, 0);
-            assert_eq!(families.unwrap().contains_key("gemm with gelu"), is_hopper);
-            let apart = backend.without_fusing(run);
-            tolerance.check(&fused, &apart, outputs).unwrap();
+        }
+    }
+}
+
+#[test]
+fn gpu_linear_with_rotary_equals_product_and_rotary_apart() {
+    for precision in [Precision::F16, Precision::Bf16] {
+        let Some(backend) = open(precision) else { return };
+        for (seqlen, inputs, num_heads) in [(1, 64, 4), (300, 320, 8), (1000, 1280, 20)] {
+            // Three sequences, of which the last is twice as long.
+            let cu_seqlens = [0, seqlen, 2 * seqlen, 4 * seqlen];
+            let rows = cu_seqlens[3];
+            let position_ids: Vec<u32> = cu_seqlens
+                .windows(2)
+                .flat_map(|border| 0..(border[1] - border[0]) as u32)
+                .collect();
+            let input_ids = vec![0; rows];
+            let cu_seqlens = cu_seqlens.map(|border| border as i32);
+            let packed = PackedView::new(&input_ids, &cu_seqlens, &position_ids, 2 * seqlen);
+            let batch = backend.upload(packed.unwrap()).unwrap();
+            let outputs = 3 * num_heads * 64;
+            let case = Case::new(rows, inputs, outputs);
+            let layer = case.layer(&backend);
+            let x = backend.activation(rows, inputs, &case.x).unwrap();
+            let spec = RotarySpec { num_heads, head_dim: 64, base: 10_000.0 };
+            check_fused(&backend, "gemm with rotary", outputs, || {
+                let mut qkv = backend.scratch(rows, outputs).unwrap();
+                backend.linear_rotary(&batch, &x, &layer, spec, &mut qkv).unwrap();
+                backend.download(&qkv).unwrap()
+            });
         }
     }
 }

@@ -18,8 +18,10 @@ use crate::PipelineError;
 /// activations leave the caches (BENCHMARKS.md); the larger of the two packs a little better.
 const PROCESSOR_TOKENS: NonZeroUsize = NonZeroUsize::new(2048).expect("2048 is not zero");
 
-/// Budgets that are tried on a GPU, each twice the one before.
-const TRIED: [usize; 4] = [4096, 8192, 16_384, 32_768];
+/// Budgets that are tried on a GPU, in tokens for each of its multiprocessors. Matrix kernels take
+/// tiles of 128 x 256: with 64 tokens for each multiprocessor and layers of 512 features or a
+/// multiple, the last turn of tiles is as full as the others.
+const TRIED: [usize; 4] = [32, 64, 128, 256];
 
 /// The smallest budget this near to the fastest one is taken: larger ones only add delay and
 /// memory.
@@ -151,7 +153,8 @@ fn find_knee(
     let mut tried = Vec::new();
     let mut rates: Vec<Vec<f64>> = Vec::new();
     // Largest first: what is timed later then runs on a chip that is warm, as in a long run.
-    for tokens in TRIED.into_iter().rev() {
+    let budgets = TRIED.map(|each| each * backend.properties().multiprocessors);
+    for tokens in budgets.into_iter().rev() {
         backend.forget_plans(false);
         let timed: Result<Vec<f64>, ModelError> = encoders
             .tasks
@@ -171,7 +174,7 @@ fn find_knee(
     }
     if rates.is_empty() {
         // Whoever settles it finds out how much less fits.
-        let tokens = NonZeroUsize::new(TRIED[0]).unwrap_or(MOST);
+        let tokens = NonZeroUsize::new(budgets[0]).unwrap_or(MOST);
         return Ok(ChosenBudget { tokens, reason: "the least that is tried".to_owned() });
     }
     let at = knee(&rates);

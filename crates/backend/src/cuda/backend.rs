@@ -17,7 +17,7 @@ use super::launch::Kernels;
 use super::library::{self, CudaLibrary};
 use super::memory::DeviceBuffer;
 use super::profile::{FamilyTimes, Profile};
-use super::source::{HEAD_DIMS, KernelFile, check_precision};
+use super::source::{HEAD_DIMS, KernelFile, LinearStep, check_precision};
 use super::stream::Stream;
 use super::upload::Uploader;
 use super::weights::{CudaLinear, CudaTable, CudaVector};
@@ -97,9 +97,11 @@ impl CudaBackend {
         // Both encoders that there are have heads of 64; others are compiled when they come.
         let attention = KernelFile::attention(*precision, capability, 64);
         // Wide layers, as the published models have them.
-        let linear_gelu = KernelFile::linear_gelu(*precision, capability, 1024, 1024);
+        let linear = [LinearStep::Gelu, LinearStep::Rotary]
+            .into_iter()
+            .filter_map(|step| KernelFile::linear(step, *precision, capability, 1024, 1024));
         let files: Vec<_> =
-            KernelFile::PLAIN.into_iter().chain([attention]).chain(linear_gelu).collect();
+            KernelFile::PLAIN.into_iter().chain([attention]).chain(linear).collect();
         let compiled = kernels.prepare(&files)?;
         let arena = Arena::new(&context);
         Ok(Self {
@@ -397,6 +399,17 @@ impl Backend for CudaBackend {
         qkv: &mut CudaActivation,
     ) -> Result<(), BackendError> {
         self.rotate(batch, spec, qkv)
+    }
+
+    fn linear_rotary(
+        &self,
+        batch: &CudaBatch,
+        x: &CudaActivation,
+        layer: &CudaLinear,
+        spec: RotarySpec,
+        qkv: &mut CudaActivation,
+    ) -> Result<(), BackendError> {
+        self.multiply_and_rotate(batch, x, layer, spec, qkv)
     }
 
     fn attention(

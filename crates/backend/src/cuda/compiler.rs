@@ -109,7 +109,7 @@ fn first_lines(log: &[c_char]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::HEAD_DIMS;
+    use super::super::source::{HEAD_DIMS, LinearStep};
     use super::*;
 
     /// Chips that the kernels are written for.
@@ -143,10 +143,12 @@ mod tests {
                 builds.extend(
                     [64, 128].map(|d| (KernelFile::AttentionHopper { head_dim: d }, precision)),
                 );
-                builds.extend(
-                    [1, 2, 4, 8, 16]
-                        .map(|parts| (KernelFile::LinearGeluHopper { parts }, precision)),
-                );
+                for step in [LinearStep::Gelu, LinearStep::Rotary] {
+                    builds.extend(
+                        [1, 2, 4, 8, 16]
+                            .map(|parts| (KernelFile::LinearHopper { step, parts }, precision)),
+                    );
+                }
             }
         }
         builds

@@ -17,6 +17,7 @@ mod gemm;
 mod host_copies;
 mod launch;
 mod library;
+mod linear;
 mod memory;
 mod operations;
 mod probe;

@@ -2,42 +2,25 @@
 
 use super::activation::CudaActivation;
 use super::batch::CudaBatch;
-use super::gemm::{GemmShape, Operands};
 use super::launch::{Arg, Geometry};
-use super::source::{
-    ATTENTION_TILE, KernelFile, LINEAR_GELU_CLUSTER, LINEAR_GELU_FEATURES, LINEAR_GELU_ROWS,
-};
-use super::tensor_map::TensorMap;
-use super::weights::{CudaLinear, CudaTable, CudaVector};
+use super::profile::family;
+use super::source::{ATTENTION_TILE, KernelFile};
+use super::weights::{CudaTable, CudaVector};
 use super::{CudaBackend, CudaError};
-use crate::{AttentionSpec, BackendError, Epilogue, PoolSpec, Precision, RotarySpec, TokenDropout};
+use crate::{AttentionSpec, BackendError, PoolSpec, Precision, RotarySpec, TokenDropout};
 
-const WARP: usize = 32;
+pub(super) const WARP: usize = 32;
 /// Threads of a block whose warps work alone.
-const BLOCK: usize = 256;
+pub(super) const BLOCK: usize = 256;
 /// Most threads of a block that normalises rows; matches `MAX_THREADS` of layer_norm.cu.
 const NORM_THREADS: usize = 1024;
-/// 16-byte vectors that a thread of gelu.cu takes.
-const GELU_VECTORS: usize = 4;
-
-/// Families of kernels in profiles.
-mod family {
-    pub(super) const GEMM: &str = "gemm";
-    pub(super) const ATTENTION: &str = "attention";
-    pub(super) const LAYER_NORM: &str = "layer_norm";
-    pub(super) const GEMM_GELU: &str = "gemm with gelu";
-    pub(super) const ROTARY: &str = "rotary";
-    pub(super) const GELU: &str = "gelu";
-    pub(super) const EMBED: &str = "embed";
-    pub(super) const POOL: &str = "pool";
-}
 
 fn pointer_or_null(address: Option<u64>) -> Arg {
     Arg::Pointer(address.unwrap_or(0))
 }
 
 impl CudaBackend {
-    fn launch(
+    pub(super) fn launch(
         &self,
         family: &'static str,
         file: KernelFile,
@@ -56,7 +39,11 @@ impl CudaBackend {
     }
 
     /// Refuses a result, which is f32, where the kernels expect the device's own elements.
-    fn expect_elements(&self, op: &'static str, x: &CudaActivation) -> Result<(), BackendError> {
+    pub(super) fn expect_elements(
+        &self,
+        op: &'static str,
+        x: &CudaActivation,
+    ) -> Result<(), BackendError> {
         let (found, expected) = (x.element.size_bytes(), self.precision.size_bytes());
         BackendError::expect(op, "bytes of an element", found, expected)
     }
@@ -173,102 +160,16 @@ impl CudaBackend {
         )?)
     }
 
-    pub(super) fn multiply(
+    pub(super) fn expect_rotary(
         &self,
-        x: &CudaActivation,
-        layer: &CudaLinear,
-        epilogue: Epilogue,
-        out: &CudaActivation,
+        batch: &CudaBatch,
+        RotarySpec { num_heads, head_dim, .. }: RotarySpec,
+        qkv: &CudaActivation,
     ) -> Result<(), BackendError> {
-        self.expect_elements("linear", x)?;
-        self.expect_elements("linear", out)?;
-        BackendError::expect("linear", "columns of x", x.cols, layer.in_features)?;
-        BackendError::expect("linear", "columns of out", out.cols, layer.out_features)?;
-        BackendError::expect("linear", "rows of out", out.rows, x.rows)?;
-        self.context.bind()?;
-        if x.rows == 0 {
-            return Ok(());
-        }
-        if epilogue == Epilogue::Gelu
-            && let Some(bias) = &layer.bias
-            && let Some(file) = self.fused_gelu(layer)
-        {
-            return Ok(self.multiply_gelu(file, x, layer, bias.address(), out)?);
-        }
-        let shape = GemmShape {
-            m: layer.out_features,
-            k: layer.in_features,
-            has_bias: layer.bias.is_some(),
-            relu: epilogue == Epilogue::Relu,
-            accumulate: epilogue == Epilogue::Accumulate,
-        };
-        let operands = Operands {
-            x: x.address(),
-            weights: layer.weights.address(),
-            bias: layer.bias.as_ref().map_or(0, |bias| bias.address()),
-            out: out.address(),
-            rows: x.rows,
-        };
-        self.profile.family(&self.context, &self.compute, family::GEMM, || {
-            // SAFETY: the extents were checked above; activations come from the arena of the
-            // stream that all products of this engine are queued on.
-            unsafe { self.gemm.multiply(&self.compute, shape, operands) }
-        })?;
-        if epilogue == Epilogue::Gelu {
-            let per_block = BLOCK * self.precision.vector() * GELU_VECTORS;
-            let geometry = Geometry::row(out.len().div_ceil(per_block), BLOCK);
-            let args = [Arg::Pointer(out.address()), Arg::Long(out.len() as i64)];
-            self.launch(family::GELU, KernelFile::Gelu, "gelu", geometry, &args)?;
-        }
-        Ok(())
-    }
-
-    /// The kernel that multiplies and applies GELU at once, if there is one for this layer.
-    fn fused_gelu(&self, layer: &CudaLinear) -> Option<KernelFile> {
-        let properties = &self.context.properties;
-        let file = KernelFile::linear_gelu(
-            self.precision,
-            properties.capability,
-            layer.out_features,
-            layer.in_features,
-        )?;
-        let fits = file.dynamic_shared_bytes(self.precision) <= properties.shared_bytes_per_block;
-        (fits && self.is_fusing()).then_some(file)
-    }
-
-    fn multiply_gelu(
-        &self,
-        file: KernelFile,
-        x: &CudaActivation,
-        layer: &CudaLinear,
-        bias: u64,
-        out: &CudaActivation,
-    ) -> Result<(), CudaError> {
-        let (rows, m, k) = (x.rows, layer.out_features, layer.in_features);
-        let row_tiles = rows.div_ceil(LINEAR_GELU_ROWS * LINEAR_GELU_CLUSTER);
-        let tiles = row_tiles * (m / LINEAR_GELU_FEATURES);
-        let resident = self.context.properties.multiprocessors / LINEAR_GELU_CLUSTER;
-        let geometry = Geometry {
-            grid: (tiles.min(resident) * LINEAR_GELU_CLUSTER, 1),
-            block: 12 * WARP,
-            shared_bytes: file.dynamic_shared_bytes(self.precision),
-        };
-        let share = LINEAR_GELU_FEATURES / LINEAR_GELU_CLUSTER;
-        self.launch(
-            family::GEMM_GELU,
-            file,
-            "linear_gelu",
-            geometry,
-            &[
-                Arg::Map(TensorMap::new(x.address(), rows, k, LINEAR_GELU_ROWS)?),
-                Arg::Map(TensorMap::new(layer.weights.address(), m, k, share)?),
-                Arg::Map(TensorMap::new(out.address(), rows, m, 16)?),
-                Arg::Pointer(bias),
-                Arg::count(rows),
-                Arg::count(m),
-                Arg::count(k),
-            ],
-        )
+        self.expect_elements("rotary", qkv)?;
+        BackendError::expect("rotary", "remainder of head_dim by 2", head_dim % 2, 0)?;
+        BackendError::expect("rotary", "columns of qkv", qkv.cols, 3 * num_heads * head_dim)?;
+        BackendError::expect("rotary", "rows of qkv", qkv.rows, batch.total_tokens())
     }
 
     pub(super) fn rotate(
@@ -278,10 +179,7 @@ impl CudaBackend {
         qkv: &CudaActivation,
     ) -> Result<(), BackendError> {
         let RotarySpec { num_heads, head_dim, base } = spec;
-        self.expect_elements("rotary", qkv)?;
-        BackendError::expect("rotary", "remainder of head_dim by 2", head_dim % 2, 0)?;
-        BackendError::expect("rotary", "columns of qkv", qkv.cols, 3 * num_heads * head_dim)?;
-        BackendError::expect("rotary", "rows of qkv", qkv.rows, batch.total_tokens())?;
+        self.expect_rotary(batch, spec, qkv)?;
         self.context.bind()?;
         if qkv.len() == 0 {
             return Ok(());

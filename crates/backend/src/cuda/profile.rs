@@ -7,6 +7,19 @@ use super::CudaError;
 use super::context::Context;
 use super::stream::{Event, Stream};
 
+/// Families of kernels in profiles.
+pub(super) mod family {
+    pub(in super::super) const GEMM: &str = "gemm";
+    pub(in super::super) const ATTENTION: &str = "attention";
+    pub(in super::super) const LAYER_NORM: &str = "layer_norm";
+    pub(in super::super) const GEMM_GELU: &str = "gemm with gelu";
+    pub(in super::super) const GEMM_ROTARY: &str = "gemm with rotary";
+    pub(in super::super) const ROTARY: &str = "rotary";
+    pub(in super::super) const GELU: &str = "gelu";
+    pub(in super::super) const EMBED: &str = "embed";
+    pub(in super::super) const POOL: &str = "pool";
+}
+
 /// Milliseconds per family of kernels.
 pub type FamilyTimes = BTreeMap<&'static str, f64>;
 

@@ -20,11 +20,21 @@ pub(super) enum KernelFile {
     AttentionHopper {
         head_dim: usize,
     },
-    /// A linear layer with GELU on Hopper's warpgroup instructions.
-    LinearGeluHopper {
+    /// A linear layer and the step behind it on Hopper's warpgroup instructions.
+    LinearHopper {
+        step: LinearStep,
         /// Pieces in which a tile is finished while the next one is multiplied.
         parts: usize,
     },
+}
+
+/// What follows a linear layer in the same kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum LinearStep {
+    /// Exact GELU.
+    Gelu,
+    /// Rotary position embedding of q and k, in heads of [`ROTARY_HEAD_DIM`].
+    Rotary,
 }
 
 const ELEMENT: &str = include_str!("kernels/element.cu");
@@ -53,21 +63,22 @@ impl KernelFile {
         }
     }
 
-    /// The linear layer with GELU in one kernel, where a chip and a layer have one.
-    pub(super) fn linear_gelu(
+    /// A linear layer and the step behind it in one kernel, where a chip and a layer have one.
+    pub(super) fn linear(
+        step: LinearStep,
         precision: Precision,
         capability: (u32, u32),
         out_features: usize,
         in_features: usize,
     ) -> Option<Self> {
-        let steps = in_features / LINEAR_GELU_DEPTH;
+        let steps = in_features / LINEAR_DEPTH;
         let fits = capability == (9, 0)
             && precision != Precision::F32
             && steps > 0
-            && in_features.is_multiple_of(LINEAR_GELU_DEPTH)
-            && out_features.is_multiple_of(LINEAR_GELU_FEATURES);
+            && in_features.is_multiple_of(LINEAR_DEPTH)
+            && out_features.is_multiple_of(LINEAR_FEATURES);
         // No more pieces than there are steps, and a power of two.
-        fits.then(|| Self::LinearGeluHopper { parts: 1 << steps.min(16).ilog2() })
+        fits.then(|| Self::LinearHopper { step, parts: 1 << steps.min(16).ilog2() })
     }
 
     pub(super) fn name(self, precision: Precision) -> &'static str {
@@ -81,7 +92,8 @@ impl KernelFile {
             Self::Attention { .. } if precision == Precision::F32 => "attention_f32",
             Self::Attention { .. } => "attention",
             Self::AttentionHopper { .. } => "attention_wgmma",
-            Self::LinearGeluHopper { .. } => "linear_gelu_wgmma",
+            Self::LinearHopper { step: LinearStep::Gelu, .. } => "linear_gelu_wgmma",
+            Self::LinearHopper { step: LinearStep::Rotary, .. } => "linear_rotary_wgmma",
         }
     }
 
@@ -101,8 +113,11 @@ impl KernelFile {
             Self::AttentionHopper { .. } => {
                 &[ATTENTION_PARTS, include_str!("kernels/attention_wgmma.cu")]
             }
-            Self::LinearGeluHopper { .. } => {
+            Self::LinearHopper { step: LinearStep::Gelu, .. } => {
                 &[LINEAR_PARTS, GELU_PARTS, include_str!("kernels/linear_gelu_wgmma.cu")]
+            }
+            Self::LinearHopper { step: LinearStep::Rotary, .. } => {
+                &[LINEAR_PARTS, include_str!("kernels/linear_rotary_wgmma.cu")]
             }
         };
         std::iter::once(&ELEMENT).chain(parts).copied().collect()
@@ -111,8 +126,7 @@ impl KernelFile {
     /// Options of the compiler for a chip such as `sm_80`.
     pub(super) fn options(self, precision: Precision, arch: &str) -> Vec<String> {
         // Warpgroup instructions need the target that promises this chip alone.
-        let is_hopper =
-            matches!(self, Self::AttentionHopper { .. } | Self::LinearGeluHopper { .. });
+        let is_hopper = matches!(self, Self::AttentionHopper { .. } | Self::LinearHopper { .. });
         let feature = if is_hopper { "a" } else { "" };
         let mut options = vec![
             format!("--gpu-architecture={arch}{feature}"),
@@ -122,7 +136,7 @@ impl KernelFile {
         if let Self::Attention { head_dim } | Self::AttentionHopper { head_dim } = self {
             options.push(format!("-DHEAD_DIM={head_dim}"));
         }
-        if let Self::LinearGeluHopper { parts } = self {
+        if let Self::LinearHopper { parts, .. } = self {
             options.push(format!("-DPARTS={parts}"));
         }
         options
@@ -138,17 +152,20 @@ impl KernelFile {
             }
             Self::AttentionHopper { head_dim } => (ATTENTION_TILE + 4 * 64) * head_dim * 2,
             // Four stages of x and weights, a panel for each of eight warps, and the barriers.
-            Self::LinearGeluHopper { .. } => 4 * 49_152 + 16_384 + 4 * 16,
+            Self::LinearHopper { .. } => 4 * 49_152 + 16_384 + 4 * 16,
             _ => 0,
         }
     }
 }
 
 /// Depth of a step, features and rows of a tile, and blocks of a cluster of `linear_parts_wgmma.cu`.
-pub(super) const LINEAR_GELU_DEPTH: usize = 64;
-pub(super) const LINEAR_GELU_FEATURES: usize = 256;
-pub(super) const LINEAR_GELU_ROWS: usize = 128;
-pub(super) const LINEAR_GELU_CLUSTER: usize = 2;
+pub(super) const LINEAR_DEPTH: usize = 64;
+pub(super) const LINEAR_FEATURES: usize = 256;
+pub(super) const LINEAR_ROWS: usize = 128;
+pub(super) const LINEAR_CLUSTER: usize = 2;
+
+/// Width of the heads that a linear layer rotates.
+pub(super) const ROTARY_HEAD_DIM: usize = 64;
 
 /// Query rows that a block of any attention kernel takes.
 pub(super) const ATTENTION_TILE: usize = 64;
@@ -190,12 +207,13 @@ mod tests {
     }
 
     #[test]
-    fn linear_gelu_has_no_more_pieces_than_steps() {
-        let parts = |precision, capability, m, k| match KernelFile::linear_gelu(
-            precision, capability, m, k,
-        ) {
-            Some(KernelFile::LinearGeluHopper { parts }) => parts,
-            _ => 0,
+    fn linear_has_no_more_pieces_than_steps() {
+        let parts = |precision, capability, m, k| {
+            let file = KernelFile::linear(LinearStep::Gelu, precision, capability, m, k);
+            match file {
+                Some(KernelFile::LinearHopper { parts, .. }) => parts,
+                _ => 0,
+            }
         };
         assert_eq!(parts(Precision::F16, (9, 0), 10_240, 2560), 16);
         assert_eq!(parts(Precision::Bf16, (9, 0), 1280, 320), 4);

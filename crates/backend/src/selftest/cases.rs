@@ -108,6 +108,29 @@ impl<B: Backend> Bench<'_, B> {
         Ok(())
     }
 
+    /// A layer of q, k and v that are rotated, which some devices do in one pass.
+    pub(super) fn linear_rotary(&mut self) -> Result<(), BackendError> {
+        let shapes = [(4, 64, 64), (8, 64, 640), (4, 64, 1280), (2, 64, 128), (3, 32, 96)];
+        for (num_heads, head_dim, inputs) in shapes {
+            let packed = Packed::random(&[1, 130, 64, 1500, 3], 33, &mut self.random);
+            let outputs = num_heads * head_dim;
+            let x = self.values(packed.tokens() * inputs, 1.0);
+            let scale = (3.0 / inputs as f32).sqrt();
+            let weights = [(); 3].map(|()| bytes(&self.values(outputs * inputs, scale)));
+            let biases = [(); 3].map(|()| bytes(&self.values(outputs, 0.5)));
+            let weights = [0, 1, 2].map(|i: usize| view(&weights[i], &[outputs, inputs]));
+            let biases = [0, 1, 2].map(|i: usize| view(&biases[i], &[outputs]));
+            let spec = RotarySpec { num_heads, head_dim, base: 10_000.0 };
+            let actual =
+                multiplied_and_rotated(self.backend, &packed, &x, &weights, &biases, spec)?;
+            let expected =
+                multiplied_and_rotated(&self.twin, &packed, &x, &weights, &biases, spec)?;
+            let name = format!("{inputs} to {num_heads} heads of {head_dim}");
+            self.compare("linear_rotary", name, &actual, &expected, 3 * outputs);
+        }
+        Ok(())
+    }
+
     pub(super) fn attention(&mut self) -> Result<(), BackendError> {
         for head_dim in [16, 24, 32, 64, 80, 128] {
             for alibi in [false, true] {
@@ -244,6 +267,24 @@ fn rotated<B: Backend>(
     let cols = 3 * spec.num_heads * spec.head_dim;
     let mut qkv = backend.activation(packed.tokens(), cols, qkv)?;
     backend.rotary(&batch, spec, &mut qkv)?;
+    backend.download(&qkv)
+}
+
+pub(super) fn multiplied_and_rotated<B: Backend>(
+    backend: &B,
+    packed: &Packed,
+    x: &[f32],
+    weights: &[TensorView<'_>],
+    biases: &[TensorView<'_>],
+    spec: RotarySpec,
+) -> Result<Vec<f32>, BackendError> {
+    let (rows, cols) = (packed.tokens(), 3 * spec.num_heads * spec.head_dim);
+    let batch = backend.upload(packed.view()?)?;
+    let layer = backend.linear_weights(weights, biases)?;
+    let x = backend.activation(rows, x.len() / rows, x)?;
+    // What is not written shows.
+    let mut qkv = backend.activation(rows, cols, &vec![f32::NAN; rows * cols])?;
+    backend.linear_rotary(&batch, &x, &layer, spec, &mut qkv)?;
     backend.download(&qkv)
 }
 

@@ -1,9 +1,9 @@
 //! The same rows in other company must have the same bits.
 
 use super::Bench;
-use super::cases::{RAGGED, attended, bytes, multiplied, view};
+use super::cases::{RAGGED, attended, bytes, multiplied, multiplied_and_rotated, view};
 use super::random::Packed;
-use crate::{AttentionSpec, Backend, BackendError, Epilogue};
+use crate::{AttentionSpec, Backend, BackendError, Epilogue, RotarySpec};
 
 impl<B: Backend> Bench<'_, B> {
     pub(super) fn linear_invariance(&mut self) -> Result<(), BackendError> {
@@ -73,6 +73,29 @@ impl<B: Backend> Bench<'_, B> {
         let few = multiplied(self.backend, x, &weights, &[], add, before)?;
         let name = "3 rows with a residual".to_owned();
         self.same("same bits: linear", name, &few, &together[..3 * outputs], outputs);
+        Ok(())
+    }
+
+    /// Each sequence alone must have the bits that it has in a batch.
+    pub(super) fn linear_rotary_invariance(&mut self) -> Result<(), BackendError> {
+        let spec = RotarySpec { num_heads: 4, head_dim: 64, base: 10_000.0 };
+        let (inputs, outputs) = (320, 3 * 4 * 64);
+        let weights = bytes(&self.values(outputs * inputs, 0.05));
+        let bias = bytes(&self.values(outputs, 0.5));
+        let (weights, bias) = ([view(&weights, &[outputs, inputs])], [view(&bias, &[outputs])]);
+        let parts: Vec<Vec<f32>> =
+            RAGGED.iter().map(|&length| self.values(length * inputs, 1.0)).collect();
+        let mut run = |lengths: &[usize], x: &[f32]| {
+            let packed = Packed::random(lengths, 9, &mut self.random);
+            multiplied_and_rotated(self.backend, &packed, x, &weights, &bias, spec)
+        };
+        let together = run(&RAGGED, &parts.concat())?;
+        let mut alone = Vec::new();
+        for (&length, x) in RAGGED.iter().zip(&parts) {
+            alone.extend(run(&[length], x)?);
+        }
+        let name = format!("each alone, {inputs} to 4 heads of 64");
+        self.same("same bits: linear_rotary", name, &alone, &together, outputs);
         Ok(())
     }
 

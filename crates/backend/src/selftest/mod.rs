@@ -79,11 +79,13 @@ pub fn check_operations<B: Backend>(
     bench.layer_norm()?;
     bench.linear()?;
     bench.rotary()?;
+    bench.linear_rotary()?;
     bench.attention()?;
     bench.gated_gelu()?;
     bench.pool()?;
     bench.finite_rows()?;
     bench.linear_invariance()?;
+    bench.linear_rotary_invariance()?;
     bench.attention_invariance()?;
     Ok(bench.checks)
 }

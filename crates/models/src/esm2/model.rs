@@ -127,9 +127,8 @@ impl<B: Backend> Esm2<B> {
 
         let Norm { gamma, beta } = &layer.attention_norm;
         backend.layer_norm(hidden, gamma, beta, eps, normed)?;
-        backend.linear(normed, &layer.qkv, Epilogue::Store, qkv)?;
         let rotary = RotarySpec { num_heads, head_dim, base: config.rope_theta };
-        backend.rotary(batch, rotary, qkv)?;
+        backend.linear_rotary(batch, normed, &layer.qkv, rotary, qkv)?;
         let attention = AttentionSpec {
             num_heads,
             head_dim,
