@@ -172,7 +172,7 @@ def linear(name, dtype, x, weights, bias, out, more, defines, clusters):
     tiles = ceil_div(rows, 128 * cluster) * (features // 256)
     clusters = min(tiles, clusters or multiprocessors() // cluster)
     maps = tensor_map(x, 128), tensor_map(weights, 256 // cluster), tensor_map(out, 16)
-    arguments = (*maps, bias, rows, features, depth, *more)
+    arguments = (*maps, bias, None, rows, features, depth, *more)
     launch = Launch(entry, (clusters * cluster,), 384, arguments, shared)
     # The maps hold addresses alone.
     launch.kept = x, weights, out

@@ -1,8 +1,8 @@
 //! The contract between models and devices.
 
 use crate::{
-    AttentionSpec, BackendError, Epilogue, PackedView, PoolSpec, RotarySpec, TensorView,
-    TokenDropout,
+    AttentionSpec, BackendError, Epilogue, NormWeights, NormedLinear, PackedView, PoolSpec,
+    RotarySpec, TensorView, TokenDropout,
 };
 
 /// A device that runs the domain operations of packed transformer encoders.
@@ -14,7 +14,7 @@ use crate::{
 ///
 /// Every operation is batch-invariant: the bits of a row depend on its own sequence and the
 /// weights, not on which other sequences share the batch.
-pub trait Backend: Send + Sync {
+pub trait Backend: Send + Sync + Sized {
     /// The weight matrix `[out_features, in_features]` of a linear layer, with its optional bias.
     type Linear: Send + Sync;
     /// An embedding table `[vocab, hidden_size]`.
@@ -78,6 +78,20 @@ pub trait Backend: Send + Sync {
         weights: &[TensorView<'_>],
         biases: &[TensorView<'_>],
     ) -> Result<Self::Linear, BackendError>;
+
+    /// Makes a linear layer behind a LayerNorm from stored weights, which stack as in
+    /// [`Backend::linear_weights`].
+    ///
+    /// # Errors
+    /// Shapes that do not fit, or an element type that is not floating point.
+    fn normed_linear_weights(
+        &self,
+        norm: NormWeights<'_>,
+        weights: &[TensorView<'_>],
+        biases: &[TensorView<'_>],
+    ) -> Result<NormedLinear<Self>, BackendError> {
+        NormedLinear::as_stored(self, norm, weights, biases)
+    }
 
     /// Makes an embedding table from `[vocab, hidden_size]`.
     ///
@@ -187,6 +201,47 @@ pub trait Backend: Send + Sync {
         epilogue: Epilogue,
         out: &mut Self::Activation,
     ) -> Result<(), BackendError>;
+
+    /// [`Backend::layer_norm`], then [`Backend::linear`]; devices may do both in one pass. What
+    /// `normed` holds afterwards is unspecified.
+    ///
+    /// # Shape
+    /// `x` and `normed` `[rows, in_features]`, `out` `[rows, out_features]`.
+    ///
+    /// # Errors
+    /// Extents that do not fit.
+    fn normed_linear(
+        &self,
+        x: &Self::Activation,
+        layer: &NormedLinear<Self>,
+        epilogue: Epilogue,
+        normed: &mut Self::Activation,
+        out: &mut Self::Activation,
+    ) -> Result<(), BackendError> {
+        self.layer_norm(x, &layer.gamma, &layer.beta, layer.eps, normed)?;
+        self.linear(normed, &layer.linear, epilogue, out)
+    }
+
+    /// [`Backend::layer_norm`], then [`Backend::linear_rotary`], as [`Backend::normed_linear`].
+    ///
+    /// # Shape
+    /// `x` and `normed` `[total_tokens, in_features]`, `qkv`
+    /// `[total_tokens, 3 × num_heads × head_dim]`, columns ordered (q|k|v)(head)(dim).
+    ///
+    /// # Errors
+    /// Extents that do not fit, or an odd head width.
+    fn normed_linear_rotary(
+        &self,
+        batch: &Self::Batch,
+        x: &Self::Activation,
+        layer: &NormedLinear<Self>,
+        spec: RotarySpec,
+        normed: &mut Self::Activation,
+        qkv: &mut Self::Activation,
+    ) -> Result<(), BackendError> {
+        self.layer_norm(x, &layer.gamma, &layer.beta, layer.eps, normed)?;
+        self.linear_rotary(batch, normed, &layer.linear, spec, qkv)
+    }
 
     /// Rotates q and k in place by their position.
     ///

@@ -5,9 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use virnucpro_backend::cuda::{CudaBackend, CudaError, CudaLinear, CudaOptions};
+use virnucpro_backend::cuda::{CudaActivation, CudaBackend, CudaError, CudaLinear, CudaOptions};
 use virnucpro_backend::selftest::{Random, check_operations, operation_tolerance};
-use virnucpro_backend::{Backend, DType, Epilogue, PackedView, Precision, RotarySpec, TensorView};
+use virnucpro_backend::{
+    Backend, DType, Epilogue, NormWeights, PackedView, Precision, RotarySpec, TensorView,
+};
 
 fn open(precision: Precision) -> Option<CudaBackend> {
     match CudaBackend::open(&CudaOptions { precision, ..CudaOptions::default() }) {
@@ -69,25 +71,34 @@ impl Case {
         Self { weights, bias, x }
     }
 
-    fn layer(&self, backend: &CudaBackend) -> CudaLinear {
+    fn views(&self) -> (TensorView<'_>, TensorView<'_>) {
         let outputs = self.bias.len() / 4;
         let inputs = self.weights.len() / 4 / outputs;
         let view =
             |bytes, shape: &[usize]| TensorView::new(DType::F32, shape.to_vec(), bytes).unwrap();
-        let weights = view(&self.weights, &[outputs, inputs]);
-        backend.linear_weights(&[weights], &[view(&self.bias, &[outputs])]).unwrap()
+        (view(&self.weights, &[outputs, inputs]), view(&self.bias, &[outputs]))
+    }
+
+    fn layer(&self, backend: &CudaBackend) -> CudaLinear {
+        let (weights, bias) = self.views();
+        backend.linear_weights(&[weights], &[bias]).unwrap()
     }
 }
 
-/// `run` must be one kernel of `family` on Hopper, and give about what its parts give apart.
-fn check_fused(backend: &CudaBackend, family: &str, cols: usize, run: impl Fn() -> Vec<f32>) {
-    let mut fused = Vec::new();
+/// `run` must be one kernel of `family` on Hopper, and no kernel of it elsewhere.
+fn check_family(backend: &CudaBackend, family: &str, run: impl FnOnce()) {
     let families = backend.profiled(|| -> Result<(), CudaError> {
-        fused = run();
+        run();
         Ok(())
     });
     let is_hopper = backend.properties().capability == (9, 0);
-    assert_eq!(families.unwrap().contains_key(family), is_hopper);
+    assert_eq!(families.unwrap().contains_key(family), is_hopper, "{family}");
+}
+
+/// `run` must give about what its parts give apart.
+fn check_fused(backend: &CudaBackend, family: &str, cols: usize, run: impl Fn() -> Vec<f32>) {
+    let mut fused = Vec::new();
+    check_family(backend, family, || fused = run());
     let apart = backend.without_fusing(run);
     operation_tolerance(backend.precision()).check(&fused, &apart, cols).unwrap();
 }
@@ -136,5 +147,40 @@ fn gpu_linear_with_rotary_equals_product_and_rotary_apart() {
                 backend.download(&qkv).unwrap()
             });
         }
+    }
+}
+
+/// What follows a residual addition takes what the kernel of the addition has found out of the rows;
+/// what follows a copy from the host finds it out itself.
+#[test]
+fn gpu_norm_after_residual_equals_norm_of_the_same_rows_from_the_host() {
+    for precision in [Precision::F16, Precision::Bf16] {
+        let Some(backend) = open(precision) else { return };
+        let (rows, inputs, hidden, outputs) = (300, 320, 1280, 512);
+        let (first, second) = (Case::new(rows, inputs, hidden), Case::new(rows, hidden, outputs));
+        let (gamma, beta) = (vec![1.5; hidden], vec![0.25; hidden]);
+        let norm = NormWeights { gamma: &gamma, beta: &beta, eps: 1e-5 };
+        let (weights, bias) = second.views();
+        let layer = backend.normed_linear_weights(norm, &[weights], &[bias]).unwrap();
+        let follow = |hidden_states: &CudaActivation| {
+            let mut normed = backend.scratch(rows, hidden).unwrap();
+            let mut out = backend.scratch(rows, outputs).unwrap();
+            backend
+                .normed_linear(hidden_states, &layer, Epilogue::Gelu, &mut normed, &mut out)
+                .unwrap();
+            backend.download(&out).unwrap()
+        };
+        let x = backend.activation(rows, inputs, &first.x).unwrap();
+        let mut hidden_states = backend.activation(rows, hidden, &second.x).unwrap();
+        let add = first.layer(&backend);
+        check_family(&backend, "gemm with residual", || {
+            backend.linear(&x, &add, Epilogue::Accumulate, &mut hidden_states).unwrap();
+        });
+        let values = backend.download(&hidden_states).unwrap();
+        let from_host = backend.activation(rows, hidden, &values).unwrap();
+        let tolerance = operation_tolerance(precision);
+        tolerance.check(&follow(&hidden_states), &follow(&from_host), outputs).unwrap();
+        let apart = backend.without_fusing(|| follow(&hidden_states));
+        tolerance.check(&follow(&hidden_states), &apart, outputs).unwrap();
     }
 }

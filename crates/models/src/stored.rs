@@ -2,7 +2,7 @@
 //!
 //! Everything is taken, and thereby checked, before anything is put on the device.
 
-use virnucpro_backend::{Backend, TensorView};
+use virnucpro_backend::{Backend, NormWeights, NormedLinear, TensorView};
 use virnucpro_weights::{TensorReader, WeightsError};
 
 use crate::ModelError;
@@ -50,6 +50,19 @@ pub(crate) fn norm<B: Backend>(
         gamma: backend.vector(&gamma.to_f32_vec()?)?,
         beta: backend.vector(&beta.to_f32_vec()?)?,
     })
+}
+
+/// Puts a LayerNorm and the linear layer behind it on the device; `weights` stack.
+pub(crate) fn normed_linear<B: Backend>(
+    backend: &B,
+    [gamma, beta]: &[TensorView<'_>; 2],
+    eps: f32,
+    weights: &[TensorView<'_>],
+    biases: &[TensorView<'_>],
+) -> Result<NormedLinear<B>, ModelError> {
+    let (gamma, beta) = (gamma.to_f32_vec()?, beta.to_f32_vec()?);
+    let norm = NormWeights { gamma: &gamma, beta: &beta, eps };
+    Ok(backend.normed_linear_weights(norm, weights, biases)?)
 }
 
 /// Puts a linear layer on the device.

@@ -15,6 +15,16 @@ pub struct CudaActivation {
     pub(super) not_finite: Option<Piece>,
     /// Sequences of the batch that a result belongs to.
     pub(super) num_seqs: usize,
+    /// What the last kernel that wrote this has found out about its rows.
+    pub(super) moments: Option<Moments>,
+}
+
+/// f32 `[rows, tiles, 2]`: of each row and each of its tiles of columns the mean of its values, and
+/// the sum of their squares around it.
+#[derive(Debug)]
+pub(super) struct Moments {
+    pub(super) piece: Piece,
+    pub(super) tiles: usize,
 }
 
 impl CudaActivation {

@@ -22,8 +22,8 @@ use super::stream::Stream;
 use super::upload::Uploader;
 use super::weights::{CudaLinear, CudaTable, CudaVector};
 use crate::{
-    AttentionSpec, Backend, BackendError, Epilogue, PackedView, PoolSpec, Precision, RotarySpec,
-    TensorView, TokenDropout,
+    AttentionSpec, Backend, BackendError, Epilogue, NormWeights, NormedLinear, PackedView,
+    PoolSpec, Precision, RotarySpec, TensorView, TokenDropout,
 };
 
 /// Positions that a rotary table begins with.
@@ -97,11 +97,14 @@ impl CudaBackend {
         // Both encoders that there are have heads of 64; others are compiled when they come.
         let attention = KernelFile::attention(*precision, capability, 64);
         // Wide layers, as the published models have them.
-        let linear = [LinearStep::Gelu, LinearStep::Rotary]
+        let linear = LinearStep::ALL
             .into_iter()
             .filter_map(|step| KernelFile::linear(step, *precision, capability, 1024, 1024));
-        let files: Vec<_> =
+        let mut files: Vec<_> =
             KernelFile::PLAIN.into_iter().chain([attention]).chain(linear).collect();
+        if files.iter().any(|file| matches!(file, KernelFile::LinearHopper { .. })) {
+            files.push(KernelFile::FoldedNorm);
+        }
         let compiled = kernels.prepare(&files)?;
         let arena = Arena::new(&context);
         Ok(Self {
@@ -311,6 +314,15 @@ impl Backend for CudaBackend {
         self.stack(weights, biases)
     }
 
+    fn normed_linear_weights(
+        &self,
+        norm: NormWeights<'_>,
+        weights: &[TensorView<'_>],
+        biases: &[TensorView<'_>],
+    ) -> Result<NormedLinear<Self>, BackendError> {
+        self.stack_behind(norm, weights, biases)
+    }
+
     fn table(&self, table: &TensorView<'_>) -> Result<CudaTable, BackendError> {
         self.stored_table(table)
     }
@@ -369,6 +381,7 @@ impl Backend for CudaBackend {
     ) -> Result<(), BackendError> {
         BackendError::expect("layer_norm", "columns of out", out.cols, x.cols)?;
         BackendError::expect("layer_norm", "rows of out", out.rows, x.rows)?;
+        out.moments = None;
         self.normalise(x, gamma, beta, eps, out.address())
     }
 
@@ -379,6 +392,7 @@ impl Backend for CudaBackend {
         beta: &CudaVector,
         eps: f32,
     ) -> Result<(), BackendError> {
+        x.moments = None;
         self.normalise(x, gamma, beta, eps, x.address())
     }
 
@@ -392,12 +406,36 @@ impl Backend for CudaBackend {
         self.multiply(x, layer, epilogue, out)
     }
 
+    fn normed_linear(
+        &self,
+        x: &CudaActivation,
+        layer: &NormedLinear<Self>,
+        epilogue: Epilogue,
+        normed: &mut CudaActivation,
+        out: &mut CudaActivation,
+    ) -> Result<(), BackendError> {
+        self.normalise_and_multiply(x, layer, epilogue, normed, out)
+    }
+
+    fn normed_linear_rotary(
+        &self,
+        batch: &CudaBatch,
+        x: &CudaActivation,
+        layer: &NormedLinear<Self>,
+        spec: RotarySpec,
+        normed: &mut CudaActivation,
+        qkv: &mut CudaActivation,
+    ) -> Result<(), BackendError> {
+        self.normalise_multiply_and_rotate(batch, x, layer, spec, normed, qkv)
+    }
+
     fn rotary(
         &self,
         batch: &CudaBatch,
         spec: RotarySpec,
         qkv: &mut CudaActivation,
     ) -> Result<(), BackendError> {
+        qkv.moments = None;
         self.rotate(batch, spec, qkv)
     }
 
@@ -419,10 +457,12 @@ impl Backend for CudaBackend {
         qkv: &CudaActivation,
         out: &mut CudaActivation,
     ) -> Result<(), BackendError> {
+        out.moments = None;
         self.attend(batch, spec, qkv, out)
     }
 
     fn gated_gelu(&self, x: &CudaActivation, out: &mut CudaActivation) -> Result<(), BackendError> {
+        out.moments = None;
         self.gate(x, out)
     }
 

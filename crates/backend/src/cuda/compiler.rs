@@ -136,6 +136,7 @@ mod tests {
                 continue;
             }
             builds.extend(KernelFile::PLAIN.map(|file| (file, precision)));
+            builds.push((KernelFile::FoldedNorm, precision));
             for head_dim in HEAD_DIMS {
                 builds.push((KernelFile::Attention { head_dim }, precision));
             }
@@ -143,7 +144,7 @@ mod tests {
                 builds.extend(
                     [64, 128].map(|d| (KernelFile::AttentionHopper { head_dim: d }, precision)),
                 );
-                for step in [LinearStep::Gelu, LinearStep::Rotary] {
+                for step in LinearStep::ALL {
                     builds.extend(
                         [1, 2, 4, 8, 16]
                             .map(|parts| (KernelFile::LinearHopper { step, parts }, precision)),

@@ -1,10 +1,12 @@
-//! Linear layers: through cuBLASLt, or with the step behind them in one kernel where there is one.
+//! Linear layers: through cuBLASLt, or with what stands before and behind them in one kernel where
+//! there is one.
 
-use super::activation::CudaActivation;
+use super::activation::{CudaActivation, Moments};
+use super::arena::Piece;
 use super::batch::CudaBatch;
 use super::gemm::{GemmShape, Operands};
 use super::launch::{Arg, Geometry};
-use super::operations::{BLOCK, WARP};
+use super::operations::{BLOCK, WARP, pointer_or_null};
 use super::profile::family;
 use super::source::{
     KernelFile, LINEAR_CLUSTER, LINEAR_FEATURES, LINEAR_ROWS, LinearStep, ROTARY_HEAD_DIM,
@@ -12,16 +14,18 @@ use super::source::{
 use super::tensor_map::TensorMap;
 use super::weights::CudaLinear;
 use super::{CudaBackend, CudaError};
-use crate::{Backend, BackendError, Epilogue, RotarySpec};
+use crate::{Backend, BackendError, Epilogue, NormedLinear, RotarySpec};
 
 /// 16-byte vectors that a thread of gelu.cu takes.
 const GELU_VECTORS: usize = 4;
 
-/// What a layer with a step behind it is launched with.
+/// What a layer and the step behind it are launched with.
 struct Fused<'a> {
     file: KernelFile,
     name: &'static str,
     family: &'static str,
+    /// A factor for each row, 1 where there is none.
+    scales: Option<&'a Piece>,
     /// Arguments of this step alone.
     more: &'a [Arg],
 }
@@ -32,18 +36,26 @@ impl CudaBackend {
         x: &CudaActivation,
         layer: &CudaLinear,
         epilogue: Epilogue,
-        out: &CudaActivation,
+        out: &mut CudaActivation,
     ) -> Result<(), BackendError> {
         self.expect_linear(x, layer, out)?;
         self.context.bind()?;
+        out.moments = None;
         if x.rows == 0 {
             return Ok(());
         }
-        if epilogue == Epilogue::Gelu
-            && let Some(file) = self.fused(LinearStep::Gelu, layer)
-        {
-            let fused = Fused { file, name: "linear_gelu", family: family::GEMM_GELU, more: &[] };
-            return Ok(self.multiply_fused(&fused, x, layer, out)?);
+        match epilogue {
+            Epilogue::Gelu => {
+                if let Some(file) = self.fused(LinearStep::Gelu, layer) {
+                    return Ok(self.multiply_gelu(file, x, layer, None, out)?);
+                }
+            }
+            Epilogue::Accumulate => {
+                if let Some(file) = self.fused(LinearStep::Residual, layer) {
+                    return Ok(self.multiply_and_add(file, x, layer, out)?);
+                }
+            }
+            Epilogue::Store | Epilogue::Relu => {}
         }
         let shape = GemmShape {
             m: layer.out_features,
@@ -73,6 +85,47 @@ impl CudaBackend {
         Ok(())
     }
 
+    pub(super) fn normalise_and_multiply(
+        &self,
+        x: &CudaActivation,
+        layer: &NormedLinear<Self>,
+        epilogue: Epilogue,
+        normed: &mut CudaActivation,
+        out: &mut CudaActivation,
+    ) -> Result<(), BackendError> {
+        let NormedLinear { gamma, beta, eps, linear } = layer;
+        let file = self.fused(LinearStep::Gelu, linear);
+        let Some(file) = file.filter(|_| linear.is_folded && epilogue == Epilogue::Gelu) else {
+            self.layer_norm(x, gamma, beta, *eps, normed)?;
+            return self.multiply(normed, linear, epilogue, out);
+        };
+        self.expect_linear(x, linear, out)?;
+        self.context.bind()?;
+        out.moments = None;
+        if x.rows == 0 {
+            return Ok(());
+        }
+        let scales = self.row_scales(x, *eps)?;
+        Ok(self.multiply_gelu(file, x, linear, Some(&scales), out)?)
+    }
+
+    pub(super) fn normalise_multiply_and_rotate(
+        &self,
+        batch: &CudaBatch,
+        x: &CudaActivation,
+        layer: &NormedLinear<Self>,
+        spec: RotarySpec,
+        normed: &mut CudaActivation,
+        qkv: &mut CudaActivation,
+    ) -> Result<(), BackendError> {
+        let NormedLinear { gamma, beta, eps, linear } = layer;
+        let Some(file) = self.fused_rotary(linear, spec).filter(|_| linear.is_folded) else {
+            self.layer_norm(x, gamma, beta, *eps, normed)?;
+            return self.multiply_and_rotate(batch, normed, linear, spec, qkv);
+        };
+        self.launch_rotary(file, batch, (x, Some(*eps)), linear, spec, qkv)
+    }
+
     pub(super) fn multiply_and_rotate(
         &self,
         batch: &CudaBatch,
@@ -81,28 +134,11 @@ impl CudaBackend {
         spec: RotarySpec,
         qkv: &mut CudaActivation,
     ) -> Result<(), BackendError> {
-        let fused =
-            (spec.head_dim == ROTARY_HEAD_DIM).then(|| self.fused(LinearStep::Rotary, layer));
-        let rotated = 2 * spec.num_heads * spec.head_dim;
-        // q and k end where a tile ends.
-        let Some(file) = fused.flatten().filter(|_| rotated.is_multiple_of(LINEAR_FEATURES)) else {
+        let Some(file) = self.fused_rotary(layer, spec) else {
             self.multiply(x, layer, Epilogue::Store, qkv)?;
             return self.rotary(batch, spec, qkv);
         };
-        self.expect_linear(x, layer, qkv)?;
-        self.expect_rotary(batch, spec, qkv)?;
-        self.context.bind()?;
-        if x.rows == 0 {
-            return Ok(());
-        }
-        let table = self.rotary_table(spec.head_dim, spec.base, batch.max_seqlen)?;
-        let more = [
-            Arg::Pointer(batch.position_ids()),
-            Arg::Pointer(table.buffer.address()),
-            Arg::count(rotated),
-        ];
-        let (name, family) = ("linear_rotary", family::GEMM_ROTARY);
-        Ok(self.multiply_fused(&Fused { file, name, family, more: &more }, x, layer, qkv)?)
+        self.launch_rotary(file, batch, (x, None), layer, spec, qkv)
     }
 
     fn expect_linear(
@@ -118,18 +154,113 @@ impl CudaBackend {
         BackendError::expect("linear", "rows of out", out.rows, x.rows)
     }
 
-    /// The kernel that multiplies and takes this step at once, if there is one for the layer.
-    fn fused(&self, step: LinearStep, layer: &CudaLinear) -> Option<KernelFile> {
+    /// The kernel that multiplies and takes this step at once, if there is one for these extents.
+    pub(super) fn fused_file(
+        &self,
+        step: LinearStep,
+        out_features: usize,
+        in_features: usize,
+    ) -> Option<KernelFile> {
         let properties = &self.context.properties;
-        let (m, k) = (layer.out_features, layer.in_features);
-        let file = KernelFile::linear(step, self.precision, properties.capability, m, k)?;
-        let fits = file.dynamic_shared_bytes(self.precision) <= properties.shared_bytes_per_block;
-        (fits && layer.bias.is_some() && self.is_fusing()).then_some(file)
+        let capability = properties.capability;
+        let file = KernelFile::linear(step, self.precision, capability, out_features, in_features)?;
+        let needed = file.dynamic_shared_bytes(self.precision);
+        (needed <= properties.shared_bytes_per_block).then_some(file)
+    }
+
+    /// The same for a layer, unless nothing is to be fused.
+    fn fused(&self, step: LinearStep, layer: &CudaLinear) -> Option<KernelFile> {
+        let is_wanted = layer.bias.is_some() && self.is_fusing();
+        is_wanted.then(|| self.fused_file(step, layer.out_features, layer.in_features)).flatten()
+    }
+
+    fn fused_rotary(&self, layer: &CudaLinear, spec: RotarySpec) -> Option<KernelFile> {
+        let RotarySpec { num_heads, head_dim, .. } = spec;
+        // q and k end where a tile ends.
+        let fits = head_dim == ROTARY_HEAD_DIM
+            && (2 * num_heads * head_dim).is_multiple_of(LINEAR_FEATURES);
+        fits.then(|| self.fused(LinearStep::Rotary, layer)).flatten()
+    }
+
+    fn multiply_gelu(
+        &self,
+        file: KernelFile,
+        x: &CudaActivation,
+        layer: &CudaLinear,
+        scales: Option<&Piece>,
+        out: &CudaActivation,
+    ) -> Result<(), CudaError> {
+        let (name, family) = ("linear_gelu", family::GEMM_GELU);
+        self.multiply_fused(&Fused { file, name, family, scales, more: &[] }, x, layer, out)
+    }
+
+    /// Leaves with `out` what a LayerNorm needs to know of its rows.
+    fn multiply_and_add(
+        &self,
+        file: KernelFile,
+        x: &CudaActivation,
+        layer: &CudaLinear,
+        out: &mut CudaActivation,
+    ) -> Result<(), CudaError> {
+        let tiles = out.cols / LINEAR_FEATURES;
+        let piece = self.arena.take(out.rows * tiles * 8)?;
+        let more = [Arg::Pointer(out.address()), Arg::Pointer(piece.address())];
+        let (name, family) = ("linear_residual", family::GEMM_RESIDUAL);
+        let fused = Fused { file, name, family, scales: None, more: &more };
+        self.multiply_fused(&fused, x, layer, out)?;
+        out.moments = Some(Moments { piece, tiles });
+        Ok(())
+    }
+
+    /// `x` comes with what is added to the variance of its rows, if they are to be normalised.
+    fn launch_rotary(
+        &self,
+        file: KernelFile,
+        batch: &CudaBatch,
+        (x, eps): (&CudaActivation, Option<f32>),
+        layer: &CudaLinear,
+        spec: RotarySpec,
+        qkv: &mut CudaActivation,
+    ) -> Result<(), BackendError> {
+        self.expect_linear(x, layer, qkv)?;
+        self.expect_rotary(batch, spec, qkv)?;
+        self.context.bind()?;
+        qkv.moments = None;
+        if x.rows == 0 {
+            return Ok(());
+        }
+        let scales = eps.map(|eps| self.row_scales(x, eps)).transpose()?;
+        let table = self.rotary_table(spec.head_dim, spec.base, batch.max_seqlen)?;
+        let more = [
+            Arg::Pointer(batch.position_ids()),
+            Arg::Pointer(table.buffer.address()),
+            Arg::count(2 * spec.num_heads * spec.head_dim),
+        ];
+        let (name, family, scales) = ("linear_rotary", family::GEMM_ROTARY, scales.as_ref());
+        let fused = Fused { file, name, family, scales, more: &more };
+        Ok(self.multiply_fused(&fused, x, layer, qkv)?)
+    }
+
+    /// f32 per row: what is left to do of a LayerNorm that is folded into the layer behind it.
+    fn row_scales(&self, x: &CudaActivation, eps: f32) -> Result<Piece, CudaError> {
+        let scales = self.arena.take(x.rows * 4)?;
+        let (name, from, tiles, rows_of_block) = match &x.moments {
+            Some(Moments { piece, tiles }) => {
+                ("scales_of_tiles", piece.address(), Some(Arg::count(*tiles)), BLOCK)
+            }
+            None => ("scales_of_rows", x.address(), None, BLOCK / WARP),
+        };
+        let mut args = vec![Arg::Pointer(from), Arg::Pointer(scales.address()), Arg::count(x.rows)];
+        args.extend(tiles);
+        args.extend([Arg::count(x.cols), Arg::Float(eps)]);
+        let geometry = Geometry::row(x.rows.div_ceil(rows_of_block), BLOCK);
+        self.launch(family::LAYER_NORM, KernelFile::FoldedNorm, name, geometry, &args)?;
+        Ok(scales)
     }
 
     fn multiply_fused(
         &self,
-        &Fused { file, name, family, more }: &Fused<'_>,
+        &Fused { file, name, family, scales, more }: &Fused<'_>,
         x: &CudaActivation,
         layer: &CudaLinear,
         out: &CudaActivation,
@@ -147,7 +278,8 @@ impl CudaBackend {
             Arg::Map(TensorMap::new(x.address(), rows, k, LINEAR_ROWS)?),
             Arg::Map(TensorMap::new(layer.weights.address(), m, k, share)?),
             Arg::Map(TensorMap::new(out.address(), rows, m, 16)?),
-            Arg::Pointer(layer.bias.as_ref().map_or(0, |bias| bias.address())),
+            pointer_or_null(layer.bias.as_ref().map(|bias| bias.address())),
+            pointer_or_null(scales.map(Piece::address)),
             Arg::count(rows),
             Arg::count(m),
             Arg::count(k),

@@ -15,7 +15,7 @@ pub(super) const BLOCK: usize = 256;
 /// Most threads of a block that normalises rows; matches `MAX_THREADS` of layer_norm.cu.
 const NORM_THREADS: usize = 1024;
 
-fn pointer_or_null(address: Option<u64>) -> Arg {
+pub(super) fn pointer_or_null(address: Option<u64>) -> Arg {
     Arg::Pointer(address.unwrap_or(0))
 }
 
@@ -56,7 +56,15 @@ impl CudaBackend {
         element: Precision,
     ) -> Result<CudaActivation, CudaError> {
         let piece = self.arena.take(rows * cols * element.size_bytes())?;
-        Ok(CudaActivation { piece, rows, cols, element, not_finite: None, num_seqs: 0 })
+        Ok(CudaActivation {
+            piece,
+            rows,
+            cols,
+            element,
+            not_finite: None,
+            num_seqs: 0,
+            moments: None,
+        })
     }
 
     pub(super) fn look_up(

@@ -12,6 +12,8 @@ pub(super) enum KernelFile {
     Gelu,
     Pool,
     Convert,
+    /// LayerNorm as a part of the linear layer behind it.
+    FoldedNorm,
     /// Attention on the warp-wide matrix instructions, or plain f32.
     Attention {
         head_dim: usize,
@@ -35,9 +37,16 @@ pub(super) enum LinearStep {
     Gelu,
     /// Rotary position embedding of q and k, in heads of [`ROTARY_HEAD_DIM`].
     Rotary,
+    /// The residual addition, and what a LayerNorm behind it needs to know of each row.
+    Residual,
+}
+
+impl LinearStep {
+    pub(super) const ALL: [Self; 3] = [Self::Gelu, Self::Rotary, Self::Residual];
 }
 
 const ELEMENT: &str = include_str!("kernels/element.cu");
+const STORED_PARTS: &str = include_str!("kernels/stored_parts.cu");
 const GELU_PARTS: &str = include_str!("kernels/gelu_parts.cu");
 const LINEAR_PARTS: &str = include_str!("kernels/linear_parts_wgmma.cu");
 const ATTENTION_PARTS: &str = include_str!("kernels/attention_parts.cu");
@@ -89,11 +98,13 @@ impl KernelFile {
             Self::Gelu => "gelu",
             Self::Pool => "pool",
             Self::Convert => "convert",
+            Self::FoldedNorm => "folded_norm",
             Self::Attention { .. } if precision == Precision::F32 => "attention_f32",
             Self::Attention { .. } => "attention",
             Self::AttentionHopper { .. } => "attention_wgmma",
             Self::LinearHopper { step: LinearStep::Gelu, .. } => "linear_gelu_wgmma",
             Self::LinearHopper { step: LinearStep::Rotary, .. } => "linear_rotary_wgmma",
+            Self::LinearHopper { step: LinearStep::Residual, .. } => "linear_residual_wgmma",
         }
     }
 
@@ -105,7 +116,8 @@ impl KernelFile {
             Self::Rotary => &[include_str!("kernels/rotary.cu")],
             Self::Gelu => &[GELU_PARTS, include_str!("kernels/gelu.cu")],
             Self::Pool => &[include_str!("kernels/pool.cu")],
-            Self::Convert => &[include_str!("kernels/convert.cu")],
+            Self::Convert => &[STORED_PARTS, include_str!("kernels/convert.cu")],
+            Self::FoldedNorm => &[STORED_PARTS, include_str!("kernels/folded_norm.cu")],
             Self::Attention { .. } if precision == Precision::F32 => {
                 &[include_str!("kernels/attention_f32.cu")]
             }
@@ -118,6 +130,9 @@ impl KernelFile {
             }
             Self::LinearHopper { step: LinearStep::Rotary, .. } => {
                 &[LINEAR_PARTS, include_str!("kernels/linear_rotary_wgmma.cu")]
+            }
+            Self::LinearHopper { step: LinearStep::Residual, .. } => {
+                &[LINEAR_PARTS, include_str!("kernels/linear_residual_wgmma.cu")]
             }
         };
         std::iter::once(&ELEMENT).chain(parts).copied().collect()

@@ -112,7 +112,7 @@ impl<B: Backend> Bench<'_, B> {
     pub(super) fn linear_rotary(&mut self) -> Result<(), BackendError> {
         let shapes = [(4, 64, 64), (8, 64, 640), (4, 64, 1280), (2, 64, 128), (3, 32, 96)];
         for (num_heads, head_dim, inputs) in shapes {
-            let packed = Packed::random(&[1, 130, 64, 1500, 3], 33, &mut self.random);
+            let packed = Packed::random(&[1, 130, 64, 3, 70], 33, &mut self.random);
             let outputs = num_heads * head_dim;
             let x = self.values(packed.tokens() * inputs, 1.0);
             let scale = (3.0 / inputs as f32).sqrt();

@@ -6,6 +6,7 @@
 
 mod cases;
 mod invariance;
+mod normed;
 mod random;
 
 use crate::reference::ReferenceBackend;
@@ -80,6 +81,9 @@ pub fn check_operations<B: Backend>(
     bench.linear()?;
     bench.rotary()?;
     bench.linear_rotary()?;
+    bench.normed_linear()?;
+    bench.normed_linear_rotary()?;
+    bench.residual_and_norm()?;
     bench.attention()?;
     bench.gated_gelu()?;
     bench.pool()?;

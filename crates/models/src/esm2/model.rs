@@ -36,7 +36,8 @@ impl<B: Backend> Esm2<B> {
         checkpoint: &Checkpoint,
         config: Esm2Config,
     ) -> Result<Self, ModelError> {
-        let weights = StoredWeights::take(checkpoint, &config)?.upload(backend)?;
+        let weights =
+            StoredWeights::take(checkpoint, &config)?.upload(backend, config.layer_norm_eps)?;
         Ok(Self { config, weights })
     }
 
@@ -123,12 +124,9 @@ impl<B: Backend> Esm2<B> {
         let config = &self.config;
         let (num_heads, head_dim) = (config.num_attention_heads, config.head_dim());
         let Scratch { normed, qkv, context, ffn } = scratch;
-        let eps = config.layer_norm_eps;
 
-        let Norm { gamma, beta } = &layer.attention_norm;
-        backend.layer_norm(hidden, gamma, beta, eps, normed)?;
         let rotary = RotarySpec { num_heads, head_dim, base: config.rope_theta };
-        backend.linear_rotary(batch, normed, &layer.qkv, rotary, qkv)?;
+        backend.normed_linear_rotary(batch, hidden, &layer.qkv, rotary, normed, qkv)?;
         let attention = AttentionSpec {
             num_heads,
             head_dim,
@@ -138,9 +136,7 @@ impl<B: Backend> Esm2<B> {
         backend.attention(batch, attention, qkv, context)?;
         backend.linear(context, &layer.attention_output, Epilogue::Accumulate, hidden)?;
 
-        let Norm { gamma, beta } = &layer.ffn_norm;
-        backend.layer_norm(hidden, gamma, beta, eps, normed)?;
-        backend.linear(normed, &layer.fc1, Epilogue::Gelu, ffn)?;
+        backend.normed_linear(hidden, &layer.fc1, Epilogue::Gelu, normed, ffn)?;
         backend.linear(ffn, &layer.fc2, Epilogue::Accumulate, hidden)?;
         Ok(())
     }

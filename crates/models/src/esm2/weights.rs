@@ -1,22 +1,21 @@
 //! The tensors of an ESM-2 checkpoint: found, checked, then put on the device.
 
-use virnucpro_backend::{Backend, TensorView};
+use virnucpro_backend::{Backend, NormedLinear, TensorView};
 use virnucpro_weights::{Checkpoint, TensorReader};
 
 use super::Esm2Config;
 use super::lm_head::{LmHead, StoredLmHead};
 use super::naming::{Names, ROTARY_FREQUENCIES, left_over};
 use crate::ModelError;
-use crate::stored::{Norm, linear, norm, take_linear, take_norm};
+use crate::stored::{Norm, linear, norm, normed_linear, take_linear, take_norm};
 
 /// One layer on the device.
 pub(super) struct Layer<B: Backend> {
-    pub(super) attention_norm: Norm<B>,
-    /// q, k and v stacked: `[3 × hidden_size, hidden_size]`.
-    pub(super) qkv: B::Linear,
+    /// q, k and v stacked, `[3 × hidden_size, hidden_size]`, and the norm before them.
+    pub(super) qkv: NormedLinear<B>,
     pub(super) attention_output: B::Linear,
-    pub(super) ffn_norm: Norm<B>,
-    pub(super) fc1: B::Linear,
+    /// With the norm before it.
+    pub(super) fc1: NormedLinear<B>,
     pub(super) fc2: B::Linear,
 }
 
@@ -61,15 +60,13 @@ impl<'a> StoredLayer<'a> {
         })
     }
 
-    fn upload<B: Backend>(&self, backend: &B) -> Result<Layer<B>, ModelError> {
+    fn upload<B: Backend>(&self, backend: &B, eps: f32) -> Result<Layer<B>, ModelError> {
         let weights: Vec<_> = self.qkv.iter().map(|[weight, _]| weight.clone()).collect();
         let biases: Vec<_> = self.qkv.iter().map(|[_, bias]| bias.clone()).collect();
         Ok(Layer {
-            attention_norm: norm(backend, &self.attention_norm)?,
-            qkv: backend.linear_weights(&weights, &biases)?,
+            qkv: normed_linear(backend, &self.attention_norm, eps, &weights, &biases)?,
             attention_output: linear(backend, &self.attention_output)?,
-            ffn_norm: norm(backend, &self.ffn_norm)?,
-            fc1: linear(backend, &self.fc1)?,
+            fc1: normed_linear(backend, &self.ffn_norm, eps, &self.fc1[..1], &self.fc1[1..])?,
             fc2: linear(backend, &self.fc2)?,
         })
     }
@@ -105,8 +102,12 @@ impl<'a> StoredWeights<'a> {
         Ok(Self { word_embeddings, layers, final_norm, lm_head })
     }
 
-    pub(super) fn upload<B: Backend>(&self, backend: &B) -> Result<Weights<B>, ModelError> {
-        let layers = self.layers.iter().map(|layer| layer.upload(backend));
+    pub(super) fn upload<B: Backend>(
+        &self,
+        backend: &B,
+        eps: f32,
+    ) -> Result<Weights<B>, ModelError> {
+        let layers = self.layers.iter().map(|layer| layer.upload(backend, eps));
         Ok(Weights {
             word_embeddings: backend.table(&self.word_embeddings)?,
             layers: layers.collect::<Result<_, _>>()?,

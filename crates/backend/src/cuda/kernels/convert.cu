@@ -1,18 +1,7 @@
-// Stored weights to elements, rounded to nearest even.
+// Stored weights to elements, rounded to nearest even. The host puts stored_parts.cu before it.
 //
 // Each thread makes VECTOR elements: grid ceil(n / (block * VECTOR)), any block. `src` and `out` are
 // aligned to their own types; where both are aligned to 16 bytes, all accesses have that width.
-
-static __device__ __forceinline__ float stored_float(float value) { return value; }
-
-struct F16 {
-    unsigned short bits;
-};
-struct Bf16 {
-    unsigned short bits;
-};
-static __device__ __forceinline__ float stored_float(F16 value) { return f16_to_float(value.bits); }
-static __device__ __forceinline__ float stored_float(Bf16 value) { return bf16_to_float(value.bits); }
 
 template <typename Stored>
 static __device__ __forceinline__ void convert(const void* src, element* out, long long n) {

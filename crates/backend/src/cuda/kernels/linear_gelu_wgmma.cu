@@ -1,4 +1,4 @@
-// out = gelu(x weights^T + bias): the first half of a feed-forward network in one kernel. The host puts
+// out = gelu(scales (x weights^T) + bias): the first half of a feed-forward network in one kernel. The host puts
 // linear_parts_wgmma.cu, where shapes, tensor maps and geometry are described, and gelu_parts.cu before it.
 
 struct Gelu {
@@ -20,7 +20,7 @@ struct Gelu {
 
 extern "C" __global__ void LAUNCH_BOUNDS
     linear_gelu(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap weights,
-                const __grid_constant__ TensorMap out, const element* bias, int rows, int features,
-                int depth) {
-    run(Gelu{}, x, weights, out, bias, rows, features, depth);
+                const __grid_constant__ TensorMap out, const element* bias, const float* scales, int rows,
+                int features, int depth) {
+    run(Gelu{}, x, weights, out, bias, scales, rows, features, depth);
 }

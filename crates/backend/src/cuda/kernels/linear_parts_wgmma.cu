@@ -1,6 +1,6 @@
-// out = step(x weights^T + bias) for f16 and bf16 on Hopper's warpgroup matrix instructions: all but the
-// step, which the kernel file behind this one supplies. x [rows, depth], weights [features, depth] and
-// out [rows, features] are row-major; depth is a multiple of 64 and features one of 256, rows are arbitrary.
+// out = step(scales (x weights^T) + bias) for f16 and bf16 on Hopper's warpgroup matrix instructions: all
+// but the step, which the kernel file behind this one supplies. x [rows, depth], weights [features, depth]
+// and out [rows, features] are row-major; scales has a factor for each row, or is null where all are 1; depth is a multiple of 64 and features one of 256, rows are arbitrary.
 // Needs sm_90a.
 //
 // A block stays for all of the launch and takes tiles of 128 rows x 256 features in turn. One thread has the
@@ -354,8 +354,8 @@ static __device__ __forceinline__ void finish(Step& step, Kept& kept, int part, 
 // A warpgroup's work; `half` says which 64 rows of the tiles.
 template <class Step>
 static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring, unsigned panel, int half,
-                                               const TensorMap& out, const element* bias, int rows,
-                                               int depth) {
+                                               const TensorMap& out, const element* bias,
+                                               const float* scales, int rows, int depth) {
     const int lane = lane_index();
     const unsigned xs = operand(ring.stages) + units(half * 64 * DEEP);
     const unsigned ws = operand(ring.stages) + units(TILE_ROWS * DEEP);
@@ -402,6 +402,12 @@ static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring
 #pragma unroll
         for (int n = 0; n < BLOCKS; ++n) biases[n] = *reinterpret_cast<const unsigned*>(from + n * 8);
         const int row = tile.x + half * 64 + warp_index() % 4 * 16;
+        float scale[2] = {1.0f, 1.0f};
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            const int at = row + lane / 4 + r * 8;
+            if (scales != nullptr && at < rows) scale[r] = scales[at];
+        }
         step.start(row, tile.y);
         wait_for_products<0>();
         release(turn.stage == 0 ? STAGES - 1 : turn.stage - 1);
@@ -415,8 +421,9 @@ static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring
         for (int n = 0; n < BLOCKS; ++n) {
             float low, high;
             unpack(biases[n], low, high);
-            kept.words[2 * n] = pack(c[n][0] + low, c[n][1] + high);
-            kept.words[2 * n + 1] = pack(c[n][2] + low, c[n][3] + high);
+            // With a factor of 1 the bits of an addition.
+            kept.words[2 * n] = pack(fmaf(c[n][0], scale[0], low), fmaf(c[n][1], scale[0], high));
+            kept.words[2 * n + 1] = pack(fmaf(c[n][2], scale[1], low), fmaf(c[n][3], scale[1], high));
             // And from leaving this for later, when the registers hold other sums.
             asm volatile("" : "+r"(kept.words[2 * n]), "+r"(kept.words[2 * n + 1]));
         }
@@ -431,8 +438,8 @@ static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring
 // The whole kernel, for its threads.
 template <class Step>
 static __device__ __forceinline__ void run(const Step& step, const TensorMap& x, const TensorMap& weights,
-                                           const TensorMap& out, const element* bias, int rows, int features,
-                                           int depth) {
+                                           const TensorMap& out, const element* bias,
+                                           const float* scales, int rows, int features, int depth) {
     extern __shared__ __align__(1024) unsigned char shared[];
     Ring ring;
     ring.stages = shared_address(shared);
@@ -458,7 +465,8 @@ static __device__ __forceinline__ void run(const Step& step, const TensorMap& x,
         if (CLUSTER > 1) meet();
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-        consume(step, tiles, ring, panels + warp * PANEL_BYTES, warp / 4, out, bias, rows, depth);
+        consume(step, tiles, ring, panels + warp * PANEL_BYTES, warp / 4, out, bias, scales, rows,
+                depth);
         if (CLUSTER > 1) meet();
     }
 }

@@ -1,4 +1,4 @@
-// out = x weights^T + bias with the rotary position embedding of q and k: the product before attention in
+// out = scales (x weights^T) + bias with the rotary position embedding of q and k: the product before attention in
 // one kernel, for heads of 64. The first `rotated` features (a multiple of 256: q and k of whole tiles) are
 // rotated in pairs (i, i + 32) of each head, the others (v) are left alone. position_ids has a position for
 // each row, cos_sin is the table of rotary.cu, whose bits these are: the sums are rounded to elements,
@@ -72,7 +72,8 @@ struct Rotation {
 
 extern "C" __global__ void LAUNCH_BOUNDS
     linear_rotary(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap weights,
-                  const __grid_constant__ TensorMap out, const element* bias, int rows, int features,
-                  int depth, const int* position_ids, const float* cos_sin, int rotated) {
-    run(Rotation(position_ids, cos_sin, rows, rotated), x, weights, out, bias, rows, features, depth);
+                  const __grid_constant__ TensorMap out, const element* bias, const float* scales,
+                  int rows, int features, int depth, const int* position_ids, const float* cos_sin,
+                  int rotated) {
+    run(Rotation(position_ids, cos_sin, rows, rotated), x, weights, out, bias, scales, rows, features, depth);
 }

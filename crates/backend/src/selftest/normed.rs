@@ -1,0 +1,170 @@
+//! Linear layers behind a LayerNorm, which some devices make one.
+
+use super::Bench;
+use super::cases::{bytes, view};
+use super::random::Packed;
+use crate::{Backend, BackendError, Epilogue, NormWeights, NormedLinear, RotarySpec, TensorView};
+
+const EPS: f32 = 1e-5;
+
+/// Columns that kernels take at a time; what they find out of each must be told apart.
+const TILE: usize = 256;
+
+/// A LayerNorm and the layer behind it, as stored.
+struct Stored {
+    gamma: Vec<f32>,
+    beta: Vec<f32>,
+    weights: Vec<u8>,
+    bias: Vec<u8>,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl Stored {
+    fn put<B: Backend>(&self, backend: &B) -> Result<NormedLinear<B>, BackendError> {
+        let norm = NormWeights { gamma: &self.gamma, beta: &self.beta, eps: EPS };
+        let weights = view(&self.weights, &[self.outputs, self.inputs]);
+        backend.normed_linear_weights(norm, &[weights], &[view(&self.bias, &[self.outputs])])
+    }
+}
+
+impl<B: Backend> Bench<'_, B> {
+    fn stored(&mut self, inputs: usize, outputs: usize) -> Stored {
+        let scale = (3.0 / inputs as f32).sqrt();
+        Stored {
+            gamma: self.values(inputs, 1.5),
+            beta: self.values(inputs, 0.5),
+            weights: bytes(&self.values(outputs * inputs, scale)),
+            bias: bytes(&self.values(outputs, 0.5)),
+            inputs,
+            outputs,
+        }
+    }
+
+    /// Rows of all sizes, around means that differ from tile to tile.
+    fn uneven(&mut self, rows: usize, cols: usize) -> Vec<f32> {
+        let mut values = self.values(rows * cols, 1.0);
+        for (at, value) in values.iter_mut().enumerate() {
+            let (row, tile) = ((at / cols % 5) as f32, (at % cols / TILE) as f32);
+            *value = self.precision.round((*value * (1.0 + tile) + 0.4 * tile) * (0.1 + row));
+        }
+        values
+    }
+
+    pub(super) fn normed_linear(&mut self) -> Result<(), BackendError> {
+        for (rows, inputs, outputs) in
+            [(300, 768, 512), (5, 64, 256), (130, 1280, 256), (9, 96, 40)]
+        {
+            let stored = self.stored(inputs, outputs);
+            let x = self.uneven(rows, inputs);
+            for epilogue in [Epilogue::Gelu, Epilogue::Store] {
+                let actual = normalised_and_multiplied(self.backend, &x, &stored, epilogue)?;
+                let expected = normalised_and_multiplied(&self.twin, &x, &stored, epilogue)?;
+                let name = format!("{epilogue:?} {rows} x {inputs} x {outputs}");
+                self.compare("normed_linear", name, &actual, &expected, outputs);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn normed_linear_rotary(&mut self) -> Result<(), BackendError> {
+        let packed = Packed::random(&[1, 130, 64, 3], 33, &mut self.random);
+        for (num_heads, head_dim, inputs) in [(4, 64, 512), (2, 128, 256), (2, 16, 96)] {
+            let spec = RotarySpec { num_heads, head_dim, base: 10_000.0 };
+            let outputs = 3 * num_heads * head_dim;
+            let stored = self.stored(inputs, outputs);
+            let x = self.uneven(packed.tokens(), inputs);
+            let actual = normalised_and_rotated(self.backend, &packed, &x, &stored, spec)?;
+            let expected = normalised_and_rotated(&self.twin, &packed, &x, &stored, spec)?;
+            let name = format!("{inputs} to {num_heads} heads of {head_dim}");
+            self.compare("normed_linear_rotary", name, &actual, &expected, outputs);
+        }
+        Ok(())
+    }
+
+    /// A residual addition and the norm that follows it; and the same in other company.
+    pub(super) fn residual_and_norm(&mut self) -> Result<(), BackendError> {
+        for (rows, inputs, hidden, outputs) in
+            [(300, 128, 768, 512), (1, 1280, 256, 256), (70, 96, 96, 64), (257, 640, 1280, 256)]
+        {
+            let scale = (3.0 / inputs as f32).sqrt();
+            let weights = bytes(&self.values(hidden * inputs, scale));
+            let bias = bytes(&self.values(hidden, 0.5));
+            let first = (view(&weights, &[hidden, inputs]), view(&bias, &[hidden]));
+            let x = self.values(rows * inputs, 1.0);
+            let before = self.uneven(rows, hidden);
+            let second = self.stored(hidden, outputs);
+            let actual = added_and_normalised(self.backend, &x, &before, &first, &second)?;
+            let expected = added_and_normalised(&self.twin, &x, &before, &first, &second)?;
+            let name = format!("{rows} rows, {inputs} to {hidden} to {outputs}");
+            self.compare("linear, then normed_linear", name, &actual, &expected, outputs);
+            let (from, to) = (rows / 3, rows / 3 + rows.min(40));
+            let few = added_and_normalised(
+                self.backend,
+                &x[from * inputs..to * inputs],
+                &before[from * hidden..to * hidden],
+                &first,
+                &second,
+            )?;
+            let name = format!("{} of {rows} rows, {inputs} to {hidden} to {outputs}", to - from);
+            let expected = &actual[from * outputs..to * outputs];
+            self.same("same bits: linear, then normed_linear", name, &few, expected, outputs);
+        }
+        Ok(())
+    }
+}
+
+fn normalised_and_multiplied<B: Backend>(
+    backend: &B,
+    x: &[f32],
+    stored: &Stored,
+    epilogue: Epilogue,
+) -> Result<Vec<f32>, BackendError> {
+    let rows = x.len() / stored.inputs;
+    let layer = stored.put(backend)?;
+    let x = backend.activation(rows, stored.inputs, x)?;
+    let mut normed = backend.scratch(rows, stored.inputs)?;
+    // What is not written shows.
+    let unwritten = vec![f32::NAN; rows * stored.outputs];
+    let mut out = backend.activation(rows, stored.outputs, &unwritten)?;
+    backend.normed_linear(&x, &layer, epilogue, &mut normed, &mut out)?;
+    backend.download(&out)
+}
+
+fn normalised_and_rotated<B: Backend>(
+    backend: &B,
+    packed: &Packed,
+    x: &[f32],
+    stored: &Stored,
+    spec: RotarySpec,
+) -> Result<Vec<f32>, BackendError> {
+    let rows = packed.tokens();
+    let batch = backend.upload(packed.view()?)?;
+    let layer = stored.put(backend)?;
+    let x = backend.activation(rows, stored.inputs, x)?;
+    let mut normed = backend.scratch(rows, stored.inputs)?;
+    let mut qkv =
+        backend.activation(rows, stored.outputs, &vec![f32::NAN; rows * stored.outputs])?;
+    backend.normed_linear_rotary(&batch, &x, &layer, spec, &mut normed, &mut qkv)?;
+    backend.download(&qkv)
+}
+
+fn added_and_normalised<B: Backend>(
+    backend: &B,
+    x: &[f32],
+    before: &[f32],
+    (weights, bias): &(TensorView<'_>, TensorView<'_>),
+    second: &Stored,
+) -> Result<Vec<f32>, BackendError> {
+    let rows = before.len() / second.inputs;
+    let first =
+        backend.linear_weights(std::slice::from_ref(weights), std::slice::from_ref(bias))?;
+    let second_layer = second.put(backend)?;
+    let x = backend.activation(rows, x.len() / rows, x)?;
+    let mut hidden = backend.activation(rows, second.inputs, before)?;
+    backend.linear(&x, &first, Epilogue::Accumulate, &mut hidden)?;
+    let mut normed = backend.scratch(rows, second.inputs)?;
+    let mut out = backend.scratch(rows, second.outputs)?;
+    backend.normed_linear(&hidden, &second_layer, Epilogue::Gelu, &mut normed, &mut out)?;
+    backend.download(&out)
+}
