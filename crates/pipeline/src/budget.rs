@@ -25,11 +25,15 @@ const TRIED: [usize; 4] = [32, 64, 128, 256];
 
 /// The smallest budget this near to the fastest one is taken: larger ones only add delay and
 /// memory.
-const NEAR: f64 = 0.98;
+const NEAR: f64 = 0.99;
 
 /// A budget is timed for at least this long, and for at least so many batches.
-const TIMED: Duration = Duration::from_millis(30);
+const TIMED: Duration = Duration::from_millis(100);
 const TIMED_BATCHES: usize = 2;
+
+/// A chip runs for this long before anything is timed: under a load that lasts it is slower, by a
+/// different measure for each budget.
+const WARM_UP: Duration = Duration::from_millis(400);
 
 /// Largest budget of a GPU: every extent of its kernels then fits, and so does a batch in the
 /// memory of the host.
@@ -152,14 +156,17 @@ fn find_knee(
 ) -> Result<ChosenBudget, PipelineError> {
     let mut tried = Vec::new();
     let mut rates: Vec<Vec<f64>> = Vec::new();
-    // Largest first: what is timed later then runs on a chip that is warm, as in a long run.
+    // Largest first: it is the first to run out of memory, and what warms the chip up.
     let budgets = TRIED.map(|each| each * backend.properties().multiprocessors);
     for tokens in budgets.into_iter().rev() {
         backend.forget_plans(false);
         let timed: Result<Vec<f64>, ModelError> = encoders
             .tasks
             .iter()
-            .map(|task| tokens_per_second(backend, task, &typical_batch(task, tokens)?))
+            .map(|task| {
+                let warm_up = if tried.is_empty() { WARM_UP } else { Duration::ZERO };
+                tokens_per_second(backend, task, &typical_batch(task, tokens)?, warm_up)
+            })
             .collect();
         match timed {
             Ok(timed) => {
@@ -203,9 +210,14 @@ fn tokens_per_second(
     backend: &CudaBackend,
     task: &EncoderTask<CudaBackend>,
     batch: &PackedBatch,
+    warm_up: Duration,
 ) -> Result<f64, ModelError> {
     let on_device = backend.upload(packed_view(batch)?)?;
     compute(backend, task, &on_device)?;
+    let start = Instant::now();
+    while start.elapsed() < warm_up {
+        compute(backend, task, &on_device)?;
+    }
     let start = Instant::now();
     let mut tokens = 0;
     while start.elapsed() < TIMED || tokens < TIMED_BATCHES * batch.total_tokens() {
