@@ -23,8 +23,8 @@ const PROCESSOR_TOKENS: NonZeroUsize = NonZeroUsize::new(2048).expect("2048 is n
 /// multiple, the last turn of tiles is as full as the others.
 const TRIED: [usize; 4] = [32, 64, 128, 256];
 
-/// The smallest budget this near to the fastest one is taken: larger ones only add delay and
-/// memory.
+/// The largest budget this near to the fastest one is taken: sequences of other lengths than those
+/// that are tried, and a chip under lasting load, lose more with small batches than with large ones.
 const NEAR: f64 = 0.99;
 
 /// A budget is timed for at least this long, and for at least so many batches.
@@ -149,7 +149,7 @@ pub(crate) fn settle(
     Ok(())
 }
 
-/// The smallest budget at which every encoder is about as fast as it gets.
+/// The largest budget at which every encoder is about as fast as it gets.
 fn find_knee(
     backend: &CudaBackend,
     encoders: &Encoders<CudaBackend>,
@@ -188,14 +188,14 @@ fn find_knee(
     let tokens = NonZeroUsize::new(tried[at]).unwrap_or(MOST);
     let shown: Vec<_> = rates[at].iter().map(|rate| format!("{:.0} k", rate / 1e3)).collect();
     let reason = format!(
-        "the least that runs at {:.0} % of the best rate ({} tokens/s)",
+        "the most that runs at {:.0} % of the best rate ({} tokens/s)",
         NEAR * 100.0,
         shown.join(" and ")
     );
     Ok(ChosenBudget { tokens, reason })
 }
 
-/// Place of the first row of rates in which every encoder is near its best.
+/// Place of the last row of rates in which every encoder is near its best.
 fn knee(rates: &[Vec<f64>]) -> usize {
     let is_near = |rates_here: &Vec<f64>| {
         rates_here.iter().enumerate().all(|(task, rate)| {
@@ -203,7 +203,7 @@ fn knee(rates: &[Vec<f64>]) -> usize {
             *rate >= NEAR * best
         })
     };
-    rates.iter().position(is_near).unwrap_or(rates.len().saturating_sub(1))
+    rates.iter().rposition(is_near).unwrap_or(rates.len().saturating_sub(1))
 }
 
 fn tokens_per_second(
@@ -273,9 +273,10 @@ mod tests {
     }
 
     #[test]
-    fn knee_waits_for_the_slowest_encoder_to_be_near_its_best() {
-        let rates = [vec![50.0, 99.0], vec![97.0, 99.5], vec![99.0, 100.0], vec![100.0, 100.0]];
-        assert_eq!(knee(&rates), 2);
+    fn knee_is_where_no_encoder_has_become_slower_yet() {
+        let rates = [vec![50.0, 99.0], vec![97.0, 100.0], vec![99.5, 99.2], vec![100.0, 98.0]];
+        assert_eq!(knee(&rates), 2, "the second encoder is slower in the last row");
+        assert_eq!(knee(&rates[..2]), 1);
         assert_eq!(knee(&rates[..1]), 0);
         assert_eq!(knee(&[vec![100.0, 60.0], vec![60.0, 100.0]]), 1, "none is near for both");
     }
