@@ -1,7 +1,7 @@
 //! The contract between models and devices.
 
 use crate::{
-    AttentionSpec, BackendError, Epilogue, NormWeights, NormedLinear, PackedView, PoolSpec,
+    AttentionSpec, BackendError, DType, Epilogue, NormWeights, NormedLinear, PackedView, PoolSpec,
     RotarySpec, TensorView, TokenDropout,
 };
 
@@ -99,6 +99,18 @@ pub trait Backend: Send + Sync + Sized {
     /// A shape that is not two-dimensional, or an element type that is not floating point.
     fn table(&self, table: &TensorView<'_>) -> Result<Self::Table, BackendError>;
 
+    /// Makes an embedding table from activations `[vocab, hidden_size]`, whose elements it keeps.
+    ///
+    /// # Errors
+    /// The device's own failure.
+    fn table_of(&self, rows: &Self::Activation) -> Result<Self::Table, BackendError> {
+        let (vocab, hidden_size) = self.shape(rows);
+        let values = self.download(rows)?;
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let view = TensorView::new(DType::F32, vec![vocab, hidden_size], &bytes);
+        self.table(&view.expect("the bytes were made for the shape"))
+    }
+
     /// Makes a weight vector from f32 values.
     ///
     /// # Errors
@@ -110,6 +122,9 @@ pub trait Backend: Send + Sync + Sized {
     /// # Errors
     /// The device's own failure to hold them.
     fn upload(&self, batch: PackedView<'_>) -> Result<Self::Batch, BackendError>;
+
+    /// The largest of the batch's `input_ids`.
+    fn largest_token(&self, batch: &Self::Batch) -> u32;
 
     /// Makes an activation from f32 values, row-major `[rows, cols]`.
     ///

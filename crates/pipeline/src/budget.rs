@@ -28,12 +28,12 @@ const TRIED: [usize; 4] = [32, 64, 128, 256];
 const NEAR: f64 = 0.99;
 
 /// A budget is timed for at least this long, and for at least so many batches.
-const TIMED: Duration = Duration::from_millis(100);
+const TIMED: Duration = Duration::from_millis(50);
 const TIMED_BATCHES: usize = 2;
 
 /// A chip runs for this long before anything is timed: under a load that lasts it is slower, by a
 /// different measure for each budget.
-const WARM_UP: Duration = Duration::from_millis(400);
+const WARM_UP: Duration = Duration::from_millis(200);
 
 /// Largest budget of a GPU: every extent of its kernels then fits, and so does a batch in the
 /// memory of the host.

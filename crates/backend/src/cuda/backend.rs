@@ -17,7 +17,7 @@ use super::launch::Kernels;
 use super::library::{self, CudaLibrary};
 use super::memory::DeviceBuffer;
 use super::profile::{FamilyTimes, Profile};
-use super::source::{HEAD_DIMS, KernelFile, LinearStep, check_precision};
+use super::source::{HEAD_DIMS, KernelFile, check_precision};
 use super::stream::Stream;
 use super::upload::Uploader;
 use super::weights::{CudaLinear, CudaTable, CudaVector};
@@ -94,17 +94,8 @@ impl CudaBackend {
         let compiler =
             Compiler::new(context.properties.arch(), cache.clone(), library_dir.as_deref())?;
         let kernels = Kernels::new(&context, compiler, *precision);
-        // Both encoders that there are have heads of 64; others are compiled when they come.
-        let attention = KernelFile::attention(*precision, capability, 64);
-        // Wide layers, as the published models have them.
-        let linear = LinearStep::ALL
-            .into_iter()
-            .filter_map(|step| KernelFile::linear(step, *precision, capability, 1024, 1024));
-        let mut files: Vec<_> =
-            KernelFile::PLAIN.into_iter().chain([attention]).chain(linear).collect();
-        if files.iter().any(|file| matches!(file, KernelFile::LinearHopper { .. })) {
-            files.push(KernelFile::FoldedNorm);
-        }
+        // Others are compiled when they come.
+        let files = KernelFile::usual(*precision, capability);
         let compiled = kernels.prepare(&files)?;
         let arena = Arena::new(&context);
         Ok(Self {
@@ -138,6 +129,17 @@ impl CudaBackend {
     /// Kernel files that had to be compiled at the start; 0 where all were in the cache.
     pub fn kernels_compiled(&self) -> usize {
         self.compiled
+    }
+
+    /// Compiles or reads every kernel that any model may need, side by side; without it those that
+    /// the published models do not need are compiled one by one, when they are first used.
+    ///
+    /// # Errors
+    /// A kernel that does not compile or load.
+    pub fn load_all_kernels(&self) -> Result<(), CudaError> {
+        self.context.bind()?;
+        let files = KernelFile::all(self.precision, self.context.properties.capability);
+        self.kernels.prepare(&files).map(drop)
     }
 
     /// Free and total bytes of the device's memory.
@@ -337,6 +339,10 @@ impl Backend for CudaBackend {
         // The pinned half of the staging goes away with it.
         self.compute.synchronize()?;
         Ok(batch)
+    }
+
+    fn largest_token(&self, batch: &CudaBatch) -> u32 {
+        batch.largest_id.0
     }
 
     fn activation(

@@ -109,7 +109,6 @@ fn first_lines(log: &[c_char]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::{HEAD_DIMS, LinearStep};
     use super::*;
 
     /// Chips that the kernels are written for.
@@ -130,27 +129,16 @@ mod tests {
     }
 
     fn builds(arch: &'static str) -> Vec<(KernelFile, Precision)> {
+        let number: u32 = arch.trim_start_matches("sm_").parse().unwrap();
+        let capability = (number / 10, number % 10);
         let mut builds = Vec::new();
         for precision in Precision::ALL {
             if precision == Precision::Bf16 && arch == "sm_75" {
                 continue;
             }
-            builds.extend(KernelFile::PLAIN.map(|file| (file, precision)));
-            builds.push((KernelFile::FoldedNorm, precision));
-            for head_dim in HEAD_DIMS {
-                builds.push((KernelFile::Attention { head_dim }, precision));
-            }
-            if arch == "sm_90" && precision != Precision::F32 {
-                builds.extend(
-                    [64, 128].map(|d| (KernelFile::AttentionHopper { head_dim: d }, precision)),
-                );
-                for step in LinearStep::ALL {
-                    builds.extend(
-                        [1, 2, 4, 8, 16]
-                            .map(|parts| (KernelFile::LinearHopper { step, parts }, precision)),
-                    );
-                }
-            }
+            builds.extend(
+                KernelFile::all(precision, capability).into_iter().map(|file| (file, precision)),
+            );
         }
         builds
     }

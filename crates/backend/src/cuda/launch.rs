@@ -135,6 +135,8 @@ impl Kernels {
 
     /// Compiles several files at once and loads them; returns how many had to be compiled.
     pub(super) fn prepare(&self, files: &[KernelFile]) -> Result<usize, CudaError> {
+        let mut files = files.to_vec();
+        files.retain(|file| !self.lock().modules.contains_key(file));
         let cubins: Vec<Result<Cubin, CudaError>> = thread::scope(|scope| {
             let cubin = |file| self.compiler.cubin(file, self.precision);
             let threads: Vec<_> =
@@ -147,7 +149,7 @@ impl Kernels {
                 .collect()
         });
         let mut compiled = 0;
-        for (&file, cubin) in files.iter().zip(cubins) {
+        for (file, cubin) in files.into_iter().zip(cubins) {
             let cubin = cubin?;
             compiled += usize::from(!cubin.was_cached);
             self.load(file, &cubin.code)?;

@@ -62,6 +62,32 @@ impl KernelFile {
     pub(super) const PLAIN: [Self; 6] =
         [Self::Embed, Self::LayerNorm, Self::Rotary, Self::Gelu, Self::Pool, Self::Convert];
 
+    /// What the published models need on a chip: heads of 64 and layers a thousand wide and wider.
+    pub(super) fn usual(precision: Precision, capability: (u32, u32)) -> Vec<Self> {
+        let mut files = Self::PLAIN.to_vec();
+        files.push(Self::attention(precision, capability, 64));
+        if has_linear(precision, capability) {
+            files.push(Self::FoldedNorm);
+            files
+                .extend(LinearStep::ALL.map(|step| Self::LinearHopper { step, parts: MOST_PARTS }));
+        }
+        files
+    }
+
+    /// Everything that may be needed on a chip.
+    pub(super) fn all(precision: Precision, capability: (u32, u32)) -> Vec<Self> {
+        let mut files = Self::PLAIN.to_vec();
+        files.extend(HEAD_DIMS.map(|head_dim| Self::attention(precision, capability, head_dim)));
+        if has_linear(precision, capability) {
+            files.push(Self::FoldedNorm);
+            for step in LinearStep::ALL {
+                let parts = (0..=MOST_PARTS.ilog2()).map(|exponent| 1 << exponent);
+                files.extend(parts.map(|parts| Self::LinearHopper { step, parts }));
+            }
+        }
+        files
+    }
+
     /// The attention that suits a chip.
     pub(super) fn attention(precision: Precision, capability: (u32, u32), head_dim: usize) -> Self {
         let is_hopper = capability == (9, 0);
@@ -81,13 +107,12 @@ impl KernelFile {
         in_features: usize,
     ) -> Option<Self> {
         let steps = in_features / LINEAR_DEPTH;
-        let fits = capability == (9, 0)
-            && precision != Precision::F32
+        let fits = has_linear(precision, capability)
             && steps > 0
             && in_features.is_multiple_of(LINEAR_DEPTH)
             && out_features.is_multiple_of(LINEAR_FEATURES);
         // No more pieces than there are steps, and a power of two.
-        fits.then(|| Self::LinearHopper { step, parts: 1 << steps.min(16).ilog2() })
+        fits.then(|| Self::LinearHopper { step, parts: 1 << steps.min(MOST_PARTS).ilog2() })
     }
 
     pub(super) fn name(self, precision: Precision) -> &'static str {
@@ -178,6 +203,14 @@ pub(super) const LINEAR_DEPTH: usize = 64;
 pub(super) const LINEAR_FEATURES: usize = 256;
 pub(super) const LINEAR_ROWS: usize = 128;
 pub(super) const LINEAR_CLUSTER: usize = 2;
+
+/// Most pieces in which a tile is finished.
+const MOST_PARTS: usize = 16;
+
+/// Whether a chip has linear layers with a step behind them.
+fn has_linear(precision: Precision, capability: (u32, u32)) -> bool {
+    capability == (9, 0) && precision != Precision::F32
+}
 
 /// Width of the heads that a linear layer rotates.
 pub(super) const ROTARY_HEAD_DIM: usize = 64;

@@ -94,6 +94,10 @@ impl Backend for ReferenceBackend {
         })
     }
 
+    fn largest_token(&self, batch: &ReferenceBatch) -> u32 {
+        batch.input_ids.iter().copied().max().unwrap_or(0)
+    }
+
     fn activation(&self, rows: usize, cols: usize, values: &[f32]) -> Result<Matrix, BackendError> {
         BackendError::expect("activation", "number of values", values.len(), rows * cols)?;
         Ok(Matrix::from_vec(rows, cols, values.to_vec()))

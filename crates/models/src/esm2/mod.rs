@@ -1,6 +1,7 @@
 //! ESM-2: a pre-LN transformer encoder with rotary positions, of any size.
 
 mod config;
+mod first_qkv;
 mod lm_head;
 mod model;
 mod naming;

@@ -4,6 +4,7 @@ use virnucpro_backend::{AttentionSpec, Backend, Epilogue, PoolSpec, RotarySpec, 
 use virnucpro_weights::Checkpoint;
 
 use super::Esm2Config;
+use super::first_qkv::FirstQkv;
 use super::weights::{Layer, StoredWeights, Weights};
 use crate::ModelError;
 use crate::stored::Norm;
@@ -24,6 +25,7 @@ const MEAN_POOL_RESIDUES: usize = 1024;
 pub struct Esm2<B: Backend> {
     config: Esm2Config,
     weights: Weights<B>,
+    first_qkv: FirstQkv<B>,
 }
 
 impl<B: Backend> Esm2<B> {
@@ -38,7 +40,8 @@ impl<B: Backend> Esm2<B> {
     ) -> Result<Self, ModelError> {
         let weights =
             StoredWeights::take(checkpoint, &config)?.upload(backend, config.layer_norm_eps)?;
-        Ok(Self { config, weights })
+        let first_qkv = FirstQkv::new(backend, &config, &weights)?;
+        Ok(Self { config, weights, first_qkv })
     }
 
     /// The model's sizes.
@@ -76,15 +79,22 @@ impl<B: Backend> Esm2<B> {
         if layer > last {
             return Err(ModelError::NoSuchLayer { layer, last });
         }
-        let token_dropout = config.token_dropout.then_some(TokenDropout {
-            mask_token_id: config.mask_token_id,
-            train_mask_ratio: TRAIN_MASK_RATIO,
-        });
         let mut hidden =
-            backend.embed(batch, &self.weights.word_embeddings, None, token_dropout)?;
-        let mut scratch = Scratch::new(backend, config, backend.shape(&hidden).0)?;
-        for weights in &self.weights.layers[..layer] {
-            self.layer(backend, batch, weights, &mut hidden, &mut scratch)?;
+            backend.embed(batch, &self.weights.word_embeddings, None, token_dropout(config))?;
+        let layers = &self.weights.layers[..layer];
+        if let [first, others @ ..] = layers {
+            let rows = backend.shape(&hidden).0;
+            let known = self.first_qkv.look_up(backend, batch, config)?;
+            let is_known = known.is_some();
+            let mut scratch = Scratch::new(backend, config, rows, known)?;
+            if !is_known {
+                self.project(backend, batch, first, &hidden, &mut scratch)?;
+            }
+            self.layer(backend, batch, first, &mut hidden, &mut scratch)?;
+            for weights in others {
+                self.project(backend, batch, weights, &hidden, &mut scratch)?;
+                self.layer(backend, batch, weights, &mut hidden, &mut scratch)?;
+            }
         }
         if layer == last {
             let Norm { gamma, beta } = &self.weights.final_norm;
@@ -113,6 +123,20 @@ impl<B: Backend> Esm2<B> {
         head.logits(backend, &self.config, hidden_states)
     }
 
+    /// q, k and v of a layer, rotated.
+    fn project(
+        &self,
+        backend: &B,
+        batch: &B::Batch,
+        layer: &Layer<B>,
+        hidden: &B::Activation,
+        Scratch { normed, qkv, .. }: &mut Scratch<B>,
+    ) -> Result<(), ModelError> {
+        let rotary = rotary(&self.config);
+        Ok(backend.normed_linear_rotary(batch, hidden, &layer.qkv, rotary, normed, qkv)?)
+    }
+
+    /// What follows when q, k and v are there.
     fn layer(
         &self,
         backend: &B,
@@ -124,9 +148,6 @@ impl<B: Backend> Esm2<B> {
         let config = &self.config;
         let (num_heads, head_dim) = (config.num_attention_heads, config.head_dim());
         let Scratch { normed, qkv, context, ffn } = scratch;
-
-        let rotary = RotarySpec { num_heads, head_dim, base: config.rope_theta };
-        backend.normed_linear_rotary(batch, hidden, &layer.qkv, rotary, normed, qkv)?;
         let attention = AttentionSpec {
             num_heads,
             head_dim,
@@ -142,6 +163,22 @@ impl<B: Backend> Esm2<B> {
     }
 }
 
+/// How the embeddings of a sequence are scaled.
+pub(super) fn token_dropout(config: &Esm2Config) -> Option<TokenDropout> {
+    config.token_dropout.then_some(TokenDropout {
+        mask_token_id: config.mask_token_id,
+        train_mask_ratio: TRAIN_MASK_RATIO,
+    })
+}
+
+pub(super) fn rotary(config: &Esm2Config) -> RotarySpec {
+    RotarySpec {
+        num_heads: config.num_attention_heads,
+        head_dim: config.head_dim(),
+        base: config.rope_theta,
+    }
+}
+
 /// Activations that every layer uses anew.
 struct Scratch<B: Backend> {
     normed: B::Activation,
@@ -151,10 +188,16 @@ struct Scratch<B: Backend> {
 }
 
 impl<B: Backend> Scratch<B> {
-    fn new(backend: &B, config: &Esm2Config, rows: usize) -> Result<Self, ModelError> {
+    /// `qkv` may be there already.
+    fn new(
+        backend: &B,
+        config: &Esm2Config,
+        rows: usize,
+        qkv: Option<B::Activation>,
+    ) -> Result<Self, ModelError> {
         Ok(Self {
             normed: backend.scratch(rows, config.hidden_size)?,
-            qkv: backend.scratch(rows, 3 * config.hidden_size)?,
+            qkv: qkv.map_or_else(|| backend.scratch(rows, 3 * config.hidden_size), Ok)?,
             context: backend.scratch(rows, config.hidden_size)?,
             ffn: backend.scratch(rows, config.intermediate_size)?,
         })

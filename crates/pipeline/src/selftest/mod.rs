@@ -54,6 +54,7 @@ pub fn selftest(
             Err(CudaError::Capability { .. }) if only.is_none() => continue,
             Err(error) => return Err(error.into()),
         };
+        backend.load_all_kernels()?;
         let tolerance = embedding_tolerance(precision);
         reports.push(check(&backend, precision, tolerance, device.cpu())?);
     }
