@@ -48,7 +48,7 @@ beside() {
 ours=()
 for kernel in attention gelu gated_gelu layer_norm mean_pool first_token widen_rows embed dropout_scale \
     rotary rotary_table convert_f32 convert_f16 convert_bf16 fold_f32 fold_f16 fold_bf16 \
-    scales_of_rows scales_of_tiles linear_gelu linear_rotary linear_residual; do
+    scales_of_rows scales_of_tiles linear_gelu linear_gated linear_rotary linear_residual; do
     ours+=(--kernel-name "kne=$kernel")
 done
 

@@ -14,7 +14,7 @@ import nvrtc
 CHIPS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 HEAD_DIMS = (16, 24, 32, 64, 80, 128)
 PLAIN = ("embed", "layer_norm", "rotary", "gelu", "pool", "convert", "folded_norm")
-LINEAR = ("linear_gelu_wgmma", "linear_rotary_wgmma", "linear_residual_wgmma")
+LINEAR = ("linear_gelu_wgmma", "linear_gated_wgmma", "linear_rotary_wgmma", "linear_residual_wgmma")
 
 
 def builds(arch):

@@ -17,7 +17,9 @@ KERNELS = Path(__file__).resolve().parents[2] / "crates/backend/src/cuda/kernels
 FRONT = dict.fromkeys(("attention", "attention_wgmma"), ("element", "attention_parts"))
 FRONT["gelu"] = ("element", "gelu_parts")
 FRONT |= dict.fromkeys(("convert", "folded_norm"), ("element", "stored_parts"))
-FRONT["linear_gelu_wgmma"] = ("element", "linear_parts_wgmma", "gelu_parts")
+FRONT |= dict.fromkeys(
+    ("linear_gelu_wgmma", "linear_gated_wgmma"), ("element", "linear_parts_wgmma", "gelu_parts")
+)
 FRONT |= dict.fromkeys(("linear_rotary_wgmma", "linear_residual_wgmma"), ("element", "linear_parts_wgmma"))
 DTYPES = ("f16", "bf16", "f32")
 

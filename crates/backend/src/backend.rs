@@ -322,6 +322,26 @@ pub trait Backend: Send + Sync + Sized {
         out: &mut Self::Activation,
     ) -> Result<(), BackendError>;
 
+    /// [`Backend::linear`] without an epilogue, then [`Backend::gated_gelu`]; devices may do both in
+    /// one pass. What `gated` holds afterwards is unspecified.
+    ///
+    /// # Shape
+    /// `x` `[rows, in_features]`, `gated` `[rows, 2 × intermediate_size]`, `out`
+    /// `[rows, intermediate_size]`.
+    ///
+    /// # Errors
+    /// Extents that do not fit.
+    fn linear_gated(
+        &self,
+        x: &Self::Activation,
+        layer: &Self::Linear,
+        gated: &mut Self::Activation,
+        out: &mut Self::Activation,
+    ) -> Result<(), BackendError> {
+        self.linear(x, layer, Epilogue::Store, gated)?;
+        self.gated_gelu(gated, out)
+    }
+
     /// Pools the hidden states of each sequence, accumulating in f32 or wider.
     ///
     /// # Shape

@@ -121,6 +121,24 @@ fn gpu_linear_with_gelu_equals_product_and_gelu_apart() {
 }
 
 #[test]
+fn gpu_linear_with_gated_gelu_equals_product_and_gate_apart() {
+    for precision in [Precision::F16, Precision::Bf16] {
+        let Some(backend) = open(precision) else { return };
+        for (rows, inputs, width) in [(1, 64, 128), (300, 192, 384), (1000, 768, 3072)] {
+            let case = Case::new(rows, inputs, 2 * width);
+            let layer = backend.linear_weights(&[case.views().0], &[]).unwrap();
+            let x = backend.activation(rows, inputs, &case.x).unwrap();
+            check_fused(&backend, "gemm with gated gelu", width, || {
+                let mut gated = backend.scratch(rows, 2 * width).unwrap();
+                let mut out = backend.scratch(rows, width).unwrap();
+                backend.linear_gated(&x, &layer, &mut gated, &mut out).unwrap();
+                backend.download(&out).unwrap()
+            });
+        }
+    }
+}
+
+#[test]
 fn gpu_linear_with_rotary_equals_product_and_rotary_apart() {
     for precision in [Precision::F16, Precision::Bf16] {
         let Some(backend) = open(precision) else { return };

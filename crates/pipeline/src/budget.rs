@@ -25,7 +25,7 @@ const TRIED: [usize; 4] = [32, 64, 128, 256];
 
 /// The largest budget this near to the fastest one is taken: sequences of other lengths than those
 /// that are tried, and a chip under lasting load, lose more with small batches than with large ones.
-const NEAR: f64 = 0.99;
+const NEAR: f64 = 0.97;
 
 /// A budget is timed for at least this long, and for at least so many batches.
 const TIMED: Duration = Duration::from_millis(50);
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn knee_is_where_no_encoder_has_become_slower_yet() {
-        let rates = [vec![50.0, 99.0], vec![97.0, 100.0], vec![99.5, 99.2], vec![100.0, 98.0]];
+        let rates = [vec![50.0, 99.0], vec![97.0, 100.0], vec![99.5, 99.2], vec![100.0, 96.0]];
         assert_eq!(knee(&rates), 2, "the second encoder is slower in the last row");
         assert_eq!(knee(&rates[..2]), 1);
         assert_eq!(knee(&rates[..1]), 0);

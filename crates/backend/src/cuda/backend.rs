@@ -472,6 +472,16 @@ impl Backend for CudaBackend {
         self.gate(x, out)
     }
 
+    fn linear_gated(
+        &self,
+        x: &CudaActivation,
+        layer: &CudaLinear,
+        gated: &mut CudaActivation,
+        out: &mut CudaActivation,
+    ) -> Result<(), BackendError> {
+        self.multiply_and_gate(x, layer, gated, out)
+    }
+
     fn pool(
         &self,
         batch: &CudaBatch,

@@ -38,7 +38,7 @@ impl CudaBackend {
         epilogue: Epilogue,
         out: &mut CudaActivation,
     ) -> Result<(), BackendError> {
-        self.expect_linear(x, layer, out)?;
+        self.expect_linear(x, layer, out, layer.out_features)?;
         self.context.bind()?;
         out.moments = None;
         if x.rows == 0 {
@@ -99,7 +99,7 @@ impl CudaBackend {
             self.layer_norm(x, gamma, beta, *eps, normed)?;
             return self.multiply(normed, linear, epilogue, out);
         };
-        self.expect_linear(x, linear, out)?;
+        self.expect_linear(x, linear, out, linear.out_features)?;
         self.context.bind()?;
         out.moments = None;
         if x.rows == 0 {
@@ -141,16 +141,41 @@ impl CudaBackend {
         self.launch_rotary(file, batch, (x, None), layer, spec, qkv)
     }
 
+    pub(super) fn multiply_and_gate(
+        &self,
+        x: &CudaActivation,
+        layer: &CudaLinear,
+        gated: &mut CudaActivation,
+        out: &mut CudaActivation,
+    ) -> Result<(), BackendError> {
+        // The kernel knows where the weights of the values are, but not their biases.
+        let file = self.fused(LinearStep::Gated, layer).filter(|_| layer.bias.is_none());
+        let Some(file) = file else {
+            self.multiply(x, layer, Epilogue::Store, gated)?;
+            return self.gated_gelu(gated, out);
+        };
+        self.expect_linear(x, layer, out, layer.out_features / 2)?;
+        self.context.bind()?;
+        out.moments = None;
+        if x.rows == 0 {
+            return Ok(());
+        }
+        let (name, family) = ("linear_gated", family::GEMM_GATED);
+        let fused = Fused { file, name, family, scales: None, more: &[] };
+        Ok(self.multiply_fused(&fused, x, layer, out)?)
+    }
+
     fn expect_linear(
         &self,
         x: &CudaActivation,
         layer: &CudaLinear,
         out: &CudaActivation,
+        out_features: usize,
     ) -> Result<(), BackendError> {
         self.expect_elements("linear", x)?;
         self.expect_elements("linear", out)?;
         BackendError::expect("linear", "columns of x", x.cols, layer.in_features)?;
-        BackendError::expect("linear", "columns of out", out.cols, layer.out_features)?;
+        BackendError::expect("linear", "columns of out", out.cols, out_features)?;
         BackendError::expect("linear", "rows of out", out.rows, x.rows)
     }
 
@@ -170,8 +195,8 @@ impl CudaBackend {
 
     /// The same for a layer, unless nothing is to be fused.
     fn fused(&self, step: LinearStep, layer: &CudaLinear) -> Option<KernelFile> {
-        let is_wanted = layer.bias.is_some() && self.is_fusing();
-        is_wanted.then(|| self.fused_file(step, layer.out_features, layer.in_features)).flatten()
+        let file = || self.fused_file(step, layer.out_features, layer.in_features);
+        self.is_fusing().then(file).flatten()
     }
 
     fn fused_rotary(&self, layer: &CudaLinear, spec: RotarySpec) -> Option<KernelFile> {
@@ -222,7 +247,7 @@ impl CudaBackend {
         spec: RotarySpec,
         qkv: &mut CudaActivation,
     ) -> Result<(), BackendError> {
-        self.expect_linear(x, layer, qkv)?;
+        self.expect_linear(x, layer, qkv, layer.out_features)?;
         self.expect_rotary(batch, spec, qkv)?;
         self.context.bind()?;
         qkv.moments = None;
@@ -277,7 +302,7 @@ impl CudaBackend {
         let mut args = vec![
             Arg::Map(TensorMap::new(x.address(), rows, k, LINEAR_ROWS)?),
             Arg::Map(TensorMap::new(layer.weights.address(), m, k, share)?),
-            Arg::Map(TensorMap::new(out.address(), rows, m, 16)?),
+            Arg::Map(TensorMap::new(out.address(), rows, out.cols, 16)?),
             pointer_or_null(layer.bias.as_ref().map(|bias| bias.address())),
             pointer_or_null(scales.map(Piece::address)),
             Arg::count(rows),

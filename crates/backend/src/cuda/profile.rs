@@ -13,6 +13,7 @@ pub(super) mod family {
     pub(in super::super) const ATTENTION: &str = "attention";
     pub(in super::super) const LAYER_NORM: &str = "layer_norm";
     pub(in super::super) const GEMM_GELU: &str = "gemm with gelu";
+    pub(in super::super) const GEMM_GATED: &str = "gemm with gated gelu";
     pub(in super::super) const GEMM_ROTARY: &str = "gemm with rotary";
     pub(in super::super) const GEMM_RESIDUAL: &str = "gemm with residual";
     pub(in super::super) const ROTARY: &str = "rotary";

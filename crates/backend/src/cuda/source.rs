@@ -35,6 +35,8 @@ pub(super) enum KernelFile {
 pub(super) enum LinearStep {
     /// Exact GELU.
     Gelu,
+    /// Gated GELU, whose results are half as many.
+    Gated,
     /// Rotary position embedding of q and k, in heads of [`ROTARY_HEAD_DIM`].
     Rotary,
     /// The residual addition, and what a LayerNorm behind it needs to know of each row.
@@ -42,7 +44,7 @@ pub(super) enum LinearStep {
 }
 
 impl LinearStep {
-    pub(super) const ALL: [Self; 3] = [Self::Gelu, Self::Rotary, Self::Residual];
+    pub(super) const ALL: [Self; 4] = [Self::Gelu, Self::Gated, Self::Rotary, Self::Residual];
 }
 
 const ELEMENT: &str = include_str!("kernels/element.cu");
@@ -128,6 +130,7 @@ impl KernelFile {
             Self::Attention { .. } => "attention",
             Self::AttentionHopper { .. } => "attention_wgmma",
             Self::LinearHopper { step: LinearStep::Gelu, .. } => "linear_gelu_wgmma",
+            Self::LinearHopper { step: LinearStep::Gated, .. } => "linear_gated_wgmma",
             Self::LinearHopper { step: LinearStep::Rotary, .. } => "linear_rotary_wgmma",
             Self::LinearHopper { step: LinearStep::Residual, .. } => "linear_residual_wgmma",
         }
@@ -152,6 +155,9 @@ impl KernelFile {
             }
             Self::LinearHopper { step: LinearStep::Gelu, .. } => {
                 &[LINEAR_PARTS, GELU_PARTS, include_str!("kernels/linear_gelu_wgmma.cu")]
+            }
+            Self::LinearHopper { step: LinearStep::Gated, .. } => {
+                &[LINEAR_PARTS, GELU_PARTS, include_str!("kernels/linear_gated_wgmma.cu")]
             }
             Self::LinearHopper { step: LinearStep::Rotary, .. } => {
                 &[LINEAR_PARTS, include_str!("kernels/linear_rotary_wgmma.cu")]

@@ -74,6 +74,21 @@ impl Stream {
         unsafe { result::memcpy_dtoh_async(to, from, self.handle) }.doing("copy to the host")
     }
 
+    /// Copies from one place of the device to another, in the order of this stream.
+    ///
+    /// # Safety
+    /// There are `bytes` bytes at both places, which do not overlap.
+    pub(super) unsafe fn copy_on_device(
+        &self,
+        to: sys::CUdeviceptr,
+        from: sys::CUdeviceptr,
+        bytes: usize,
+    ) -> Result<(), CudaError> {
+        // SAFETY: the caller's promise.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.handle) }
+            .doing("copy on the device")
+    }
+
     /// Sets bytes of the device, in the order of this stream.
     ///
     /// # Safety

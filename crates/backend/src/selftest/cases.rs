@@ -167,6 +167,26 @@ impl<B: Backend> Bench<'_, B> {
         Ok(())
     }
 
+    /// A layer and the gated GELU behind it, which some devices do in one pass.
+    pub(super) fn linear_gated(&mut self) -> Result<(), BackendError> {
+        for (rows, inputs, width) in [(300, 192, 384), (1, 768, 128), (129, 1280, 256), (7, 40, 24)]
+        {
+            let scale = (3.0 / inputs as f32).sqrt();
+            let x = self.values(rows * inputs, 1.0);
+            let weights = bytes(&self.values(2 * width * inputs, scale));
+            let weights = view(&weights, &[2 * width, inputs]);
+            let actual = multiplied_and_gated(self.backend, &x, &weights)?;
+            let expected = multiplied_and_gated(&self.twin, &x, &weights)?;
+            let name = format!("{rows} x {inputs} x {width}");
+            self.compare("linear_gated", name, &actual, &expected, width);
+            let few = multiplied_and_gated(self.backend, &x[..rows.min(5) * inputs], &weights)?;
+            let name = format!("{} of {rows} rows, {inputs} x {width}", rows.min(5));
+            let together = &actual[..few.len()];
+            self.same("same bits: linear_gated", name, &few, together, width);
+        }
+        Ok(())
+    }
+
     pub(super) fn pool(&mut self) -> Result<(), BackendError> {
         let packed = Packed::random(&RAGGED, 33, &mut self.random);
         let mean = |skip_first, skip_last, max_tokens| PoolSpec::Mean {
@@ -313,6 +333,23 @@ fn gated<B: Backend>(
     let x = backend.activation(rows, 2 * width, x)?;
     let mut out = backend.scratch(rows, width)?;
     backend.gated_gelu(&x, &mut out)?;
+    backend.download(&out)
+}
+
+fn multiplied_and_gated<B: Backend>(
+    backend: &B,
+    x: &[f32],
+    weights: &TensorView<'_>,
+) -> Result<Vec<f32>, BackendError> {
+    let (outputs, inputs) = (weights.shape()[0], weights.shape()[1]);
+    let rows = x.len() / inputs;
+    let layer = backend.linear_weights(std::slice::from_ref(weights), &[])?;
+    let x = backend.activation(rows, inputs, x)?;
+    let mut gated = backend.scratch(rows, outputs)?;
+    // What is not written shows.
+    let unwritten = vec![f32::NAN; rows * outputs / 2];
+    let mut out = backend.activation(rows, outputs / 2, &unwritten)?;
+    backend.linear_gated(&x, &layer, &mut gated, &mut out)?;
     backend.download(&out)
 }
 

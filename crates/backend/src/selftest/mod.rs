@@ -86,6 +86,7 @@ pub fn check_operations<B: Backend>(
     bench.residual_and_norm()?;
     bench.attention()?;
     bench.gated_gelu()?;
+    bench.linear_gated()?;
     bench.pool()?;
     bench.finite_rows()?;
     bench.linear_invariance()?;

@@ -104,8 +104,7 @@ impl<B: Backend> DnabertS<B> {
         backend.linear(context, &layer.attention_output, Epilogue::Accumulate, hidden)?;
         self.normalise(backend, &layer.attention_norm, hidden)?;
 
-        backend.linear(hidden, &layer.gated_layers, Epilogue::Store, gated)?;
-        backend.gated_gelu(gated, ffn)?;
+        backend.linear_gated(hidden, &layer.gated_layers, gated, ffn)?;
         backend.linear(ffn, &layer.mlp_output, Epilogue::Accumulate, hidden)?;
         self.normalise(backend, &layer.mlp_norm, hidden)
     }

@@ -3,6 +3,7 @@
 use cudarc::cublaslt::sys;
 
 use super::super::CudaError;
+use super::super::arena::Piece;
 use super::super::stream::{Event, Stream};
 use super::plan::{Description, Plan};
 use super::{Gemm, GemmShape, Operands, WORKSPACE_BYTES, version};
@@ -31,6 +32,9 @@ pub(crate) enum Care {
 /// Row counts whose results must equal those of the whole batch, bit for bit.
 const PARTS: [usize; 3] = [1, 17, 200];
 
+/// Fewest rows that a plan is tried with: the first batch may be a small one, the next one large.
+const LEAST_ROWS: usize = 512;
+
 /// How a plan came to be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlanReport {
@@ -47,7 +51,7 @@ pub struct PlanReport {
     /// Milliseconds of the fastest way without split sums, timed like the chosen one, whether or
     /// not its results depend on the rows.
     pub fastest_ms: f64,
-    /// Ways whose results depended on the number of rows.
+    /// Ways that do not take every number of rows, or whose results depend on it.
     pub refused: usize,
     /// Whether it was read from disk.
     pub was_remembered: bool,
@@ -71,6 +75,14 @@ impl Gemm {
         shape: GemmShape,
         operands: Operands,
     ) -> Result<Plan, CudaError> {
+        let repeated;
+        let operands = if operands.rows < LEAST_ROWS {
+            // SAFETY: the caller's promise.
+            repeated = unsafe { self.repeat(stream, shape, operands) }?;
+            Operands { x: repeated.address(), rows: LEAST_ROWS, ..operands }
+        } else {
+            operands
+        };
         let description = Description::new(shape, self.precision)?;
         description.fit(operands.rows, operands.bias)?;
         let care = self.care();
@@ -84,6 +96,32 @@ impl Gemm {
         let (algo, report) = unsafe { self.try_all(stream, &description, operands, care) }?;
         self.remember(&key, &algo, &report);
         Ok(Plan::new(description, algo, report))
+    }
+
+    /// The rows of `x` again and again, [`LEAST_ROWS`] of them.
+    ///
+    /// # Safety
+    /// As for [`Gemm::multiply`].
+    unsafe fn repeat(
+        &self,
+        stream: &Stream,
+        shape: GemmShape,
+        operands: Operands,
+    ) -> Result<Piece, CudaError> {
+        let row_bytes = shape.k * self.precision.size_bytes();
+        let (mut done, bytes) = (operands.rows * row_bytes, LEAST_ROWS * row_bytes);
+        let rows = self.arena.take(bytes)?;
+        // SAFETY: `x` has its rows, and there are fewer than fit the piece, of which twice as many
+        // are filled by every copy.
+        unsafe {
+            stream.copy_on_device(rows.address(), operands.x, done)?;
+            while done < bytes {
+                let more = done.min(bytes - done);
+                stream.copy_on_device(rows.address() + done as u64, rows.address(), more)?;
+                done += more;
+            }
+        }
+        Ok(rows)
     }
 
     /// # Safety
@@ -123,6 +161,9 @@ impl Gemm {
         }
         for (refused, (ms, algo)) in timed.into_iter().enumerate() {
             let parts = Operands { out: part.address(), ..operands };
+            if !self.takes_any_rows(description, &algo, operands.bias)? {
+                continue;
+            }
             // SAFETY: as above.
             if unsafe { self.is_invariant(stream, description, &algo, trial, parts) }? {
                 let GemmShape { m, k, accumulate, .. } = shape;
@@ -174,6 +215,27 @@ impl Gemm {
         }
         timed[..finalists].sort_by(|a, b| a.0.total_cmp(&b.0));
         Ok(())
+    }
+
+    /// Whether cuBLASLt takes a way for any number of rows: all small ones are asked for, and others
+    /// around the edges of tiles.
+    fn takes_any_rows(
+        &self,
+        description: &Description,
+        algo: &sys::cublasLtMatmulAlgo_t,
+        bias: u64,
+    ) -> Result<bool, CudaError> {
+        let large = (9..=16).flat_map(|exponent| {
+            let rows = 1usize << exponent;
+            [rows - 1, rows, rows + 1, rows + rows / 2 + 3]
+        });
+        for rows in (1..=256).chain(large) {
+            description.fit(rows, bias)?;
+            if !description.accepts(&self.handle, WORKSPACE_BYTES, algo) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Mean milliseconds of a way.

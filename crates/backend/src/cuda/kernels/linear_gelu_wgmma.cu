@@ -2,6 +2,7 @@
 // linear_parts_wgmma.cu, where shapes, tensor maps and geometry are described, and gelu_parts.cu before it.
 
 struct Gelu {
+    static constexpr int OUT_FEATURES = TILE_FEATURES;
     static constexpr int LEAD = 0;
 
     __device__ __forceinline__ void start(int, int) {}

@@ -1,6 +1,7 @@
 // out = step(scales (x weights^T) + bias) for f16 and bf16 on Hopper's warpgroup matrix instructions: all
 // but the step, which the kernel file behind this one supplies. x [rows, depth], weights [features, depth]
-// and out [rows, features] are row-major; scales has a factor for each row, or is null where all are 1; depth is a multiple of 64 and features one of 256, rows are arbitrary.
+// and out [rows, features] are row-major; scales has a factor for each row, or is null where all are 1, bias may be
+// null as well; depth is a multiple of 64 and features one of 256, rows are arbitrary.
 // Needs sm_90a.
 //
 // A block stays for all of the launch and takes tiles of 128 rows x 256 features in turn. One thread has the
@@ -271,19 +272,25 @@ struct Tiles {
 };
 
 // One thread's work: every stage of every tile, as soon as its place is free in all blocks that share it.
+template <class Step>
 static __device__ __forceinline__ void produce(Tiles tiles, Ring ring, const TensorMap& x,
-                                               const TensorMap& weights, int depth) {
+                                               const TensorMap& weights, int features, int depth) {
+    static_assert(Step::OUT_FEATURES == TILE_FEATURES || CLUSTER == 2, "a half for each block");
     Turn turn;
     for (; tiles.more(); tiles.next()) {
         const int2 tile = tiles.tile();
+        // The part of the weights that this block fetches for all.
+        const int share = tiles.rank * SHARE;
+        const int share_row = Step::OUT_FEATURES == TILE_FEATURES
+                                  ? tile.y + share
+                                  : tile.y / 2 + static_cast<int>(tiles.rank) * (features / 2);
         for (int at = 0; at < depth; at += DEEP, turn.next()) {
             const unsigned full = ring.full(turn.stage), to = ring.stage(turn.stage);
             // The first round finds all places free: nothing precedes the first phase.
             wait_for(ring.empty(turn.stage), turn.parity ^ 1);
             expect_stage(full);
             load_box(to, x, at, tile.x, full);
-            const int share = tiles.rank * SHARE;
-            load_box_for_all(to + (TILE_ROWS + share) * DEEP * 2, weights, at, tile.y + share, full);
+            load_box_for_all(to + (TILE_ROWS + share) * DEEP * 2, weights, at, share_row, full);
         }
     }
 }
@@ -297,6 +304,9 @@ struct Kept {
 
 // A tile is finished in slots, SLOTS / PARTS of them in a part. What a kernel file calls its step is a
 // struct of the step's arguments and of what a lane has to know of the tile in hand, with
+//   OUT_FEATURES     features of a tile that are stored: all of them; or half, the first words of the tile,
+//                    and then a tile has rows of the upper and of the lower half of the weights, as many of
+//                    either, one behind the other;
 //   LEAD             slots before the way out begins, which takes the others;
 //   start(row, feature)  the next tile, of which the warp has 16 rows: called before its sums are done, so
 //                    that what depends on the place alone can be on its way meanwhile;
@@ -304,12 +314,15 @@ struct Kept {
 //   apply(words, slot)   the slot's share of the step, on Kept::words in place.
 constexpr int SLOTS = 16;
 // The words of 16 features are the four 8x8 matrices of one store to the panel.
-constexpr int PIECES = TILE_FEATURES / 16;
+template <class Step>
+static __device__ constexpr int pieces() {
+    return Step::OUT_FEATURES / 16;
+}
 
 // Pieces that are out when `slot` begins.
 template <class Step>
 static __device__ constexpr int pieces_out(int slot) {
-    return slot <= Step::LEAD ? 0 : (slot - Step::LEAD) * PIECES / (SLOTS - Step::LEAD);
+    return slot <= Step::LEAD ? 0 : (slot - Step::LEAD) * pieces<Step>() / (SLOTS - Step::LEAD);
 }
 
 static __device__ __forceinline__ void send(const Kept& kept, int piece, unsigned panel, const TensorMap& out,
@@ -338,7 +351,7 @@ template <class Step>
 static __device__ __forceinline__ void finish(Step& step, Kept& kept, int part, unsigned panel,
                                               const TensorMap& out, int rows) {
     // Pieces of a slot. A loop of a constant length is what the compiler unrolls without fail.
-    constexpr int MOST = (PIECES - 1) / (SLOTS - Step::LEAD) + 1;
+    constexpr int MOST = (pieces<Step>() - 1) / (SLOTS - Step::LEAD) + 1;
 #pragma unroll
     for (int slot = part * SLOTS / PARTS; slot < (part + 1) * SLOTS / PARTS; ++slot) {
         step.apply(kept.words, slot);
@@ -400,7 +413,8 @@ static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring
         unsigned biases[BLOCKS];
         const element* from = bias + tile.y + lane % 4 * 2;
 #pragma unroll
-        for (int n = 0; n < BLOCKS; ++n) biases[n] = *reinterpret_cast<const unsigned*>(from + n * 8);
+        for (int n = 0; n < BLOCKS; ++n)
+            biases[n] = bias == nullptr ? 0 : *reinterpret_cast<const unsigned*>(from + n * 8);
         const int row = tile.x + half * 64 + warp_index() % 4 * 16;
         float scale[2] = {1.0f, 1.0f};
 #pragma unroll
@@ -416,7 +430,7 @@ static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring
         for (int n = 0; n < BLOCKS; ++n)
             asm volatile("" : "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])::"memory");
         kept.row = row;
-        kept.feature = tile.y;
+        kept.feature = tile.y / (TILE_FEATURES / Step::OUT_FEATURES);
 #pragma unroll
         for (int n = 0; n < BLOCKS; ++n) {
             float low, high;
@@ -459,7 +473,7 @@ static __device__ __forceinline__ void run(const Step& step, const TensorMap& x,
     const int warp = __shfl_sync(ALL_LANES, warp_index(), 0);
     if (warp >= CONSUMER_WARPS) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-        if (threadIdx.x == CONSUMER_WARPS * WARP) produce(tiles, ring, x, weights, depth);
+        if (threadIdx.x == CONSUMER_WARPS * WARP) produce<Step>(tiles, ring, x, weights, features, depth);
         __syncwarp();
         // No block of a cluster may leave while another still writes to its memory.
         if (CLUSTER > 1) meet();

@@ -5,6 +5,7 @@
 // linear_parts_wgmma.cu, where shapes, tensor maps and geometry are described, before it.
 
 struct Residual {
+    static constexpr int OUT_FEATURES = TILE_FEATURES;
     // A slot's words leave in the same slot.
     static constexpr int LEAD = 0;
 
