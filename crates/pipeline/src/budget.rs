@@ -22,18 +22,15 @@ const PROCESSOR_TOKENS: NonZeroUsize = NonZeroUsize::new(2048).expect("2048 is n
 /// tiles of 128 x 256: with 64 tokens for each multiprocessor and layers of 512 features or a
 /// multiple, the last turn of tiles is as full as the others.
 const TRIED: [usize; 4] = [32, 64, 128, 256];
+const LAST: usize = TRIED.len() - 1;
 
 /// The largest budget this near to the fastest one is taken: sequences of other lengths than those
 /// that are tried, and a chip under lasting load, lose more with small batches than with large ones.
-const NEAR: f64 = 0.97;
+const NEAR: f64 = 0.98;
 
-/// A budget is timed for at least this long, and for at least so many batches.
+/// A budget is timed for at least this long, and on as many tokens as the largest one has: a chip
+/// under a load that lasts is slower, so all are given the same.
 const TIMED: Duration = Duration::from_millis(50);
-const TIMED_BATCHES: usize = 2;
-
-/// A chip runs for this long before anything is timed: under a load that lasts it is slower, by a
-/// different measure for each budget.
-const WARM_UP: Duration = Duration::from_millis(200);
 
 /// Largest budget of a GPU: every extent of its kernels then fits, and so does a batch in the
 /// memory of the host.
@@ -164,8 +161,7 @@ fn find_knee(
             .tasks
             .iter()
             .map(|task| {
-                let warm_up = if tried.is_empty() { WARM_UP } else { Duration::ZERO };
-                tokens_per_second(backend, task, &typical_batch(task, tokens)?, warm_up)
+                tokens_per_second(backend, task, &typical_batch(task, tokens)?, budgets[LAST])
             })
             .collect();
         match timed {
@@ -206,25 +202,28 @@ fn knee(rates: &[Vec<f64>]) -> usize {
     rates.iter().rposition(is_near).unwrap_or(rates.len().saturating_sub(1))
 }
 
+/// Rate of a batch that is computed again and again, on at least so many tokens, after a third of
+/// the work that is not timed.
 fn tokens_per_second(
     backend: &CudaBackend,
     task: &EncoderTask<CudaBackend>,
     batch: &PackedBatch,
-    warm_up: Duration,
+    least_tokens: usize,
 ) -> Result<f64, ModelError> {
     let on_device = backend.upload(packed_view(batch)?)?;
-    compute(backend, task, &on_device)?;
-    let start = Instant::now();
-    while start.elapsed() < warm_up {
-        compute(backend, task, &on_device)?;
-    }
-    let start = Instant::now();
-    let mut tokens = 0;
-    while start.elapsed() < TIMED || tokens < TIMED_BATCHES * batch.total_tokens() {
-        compute(backend, task, &on_device)?;
-        tokens += batch.total_tokens();
-    }
-    Ok(tokens as f64 / start.elapsed().as_secs_f64())
+    let run =
+        |least_tokens: usize, least_time: Duration| -> Result<(usize, Duration), ModelError> {
+            let start = Instant::now();
+            let mut tokens = 0;
+            while tokens < least_tokens || start.elapsed() < least_time {
+                compute(backend, task, &on_device)?;
+                tokens += batch.total_tokens();
+            }
+            Ok((tokens, start.elapsed()))
+        };
+    run(least_tokens / 2, TIMED / 2)?;
+    let (tokens, elapsed) = run(least_tokens, TIMED)?;
+    Ok(tokens as f64 / elapsed.as_secs_f64())
 }
 
 /// Computes a batch and throws the result away.
