@@ -30,7 +30,7 @@ impl CudaBackend {
     ) -> Result<(), CudaError> {
         let kernel = self.kernels.get(file, name)?;
         self.profile.family(&self.context, &self.compute, family, || {
-            // SAFETY: every caller in this file passes the arguments in the order and the type of
+            // SAFETY: every caller, here and in linear.rs, passes the arguments in the order and the type of
             // the kernel's own list, with pointers into operands whose extents it has checked;
             // they belong to the arena, to weights or to a batch, none of which is given to
             // anybody else before work queued later on the same stream.
