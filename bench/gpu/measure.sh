@@ -44,11 +44,12 @@ beside() {
     done
 }
 
-# The kernels that are ours; NVIDIA's own matrix kernels are not for us to check.
+# The kernels that are ours; NVIDIA's own matrix kernels are not for us to check. Those of linear layers
+# are left out and not launched: racecheck of CUDA 13.0 ends with an internal error on them. Their races are
+# looked for by repeating them (gpu_operations, bench/kernel_lab).
 ours=()
 for kernel in attention gelu gated_gelu layer_norm mean_pool first_token widen_rows embed dropout_scale \
-    rotary rotary_table convert_f32 convert_f16 convert_bf16 fold_f32 fold_f16 fold_bf16 \
-    scales_of_rows scales_of_tiles linear_gelu linear_gated linear_rotary linear_residual; do
+    rotary rotary_table convert_f32 convert_f16 convert_bf16 fold_f32 fold_f16 fold_bf16; do
     ours+=(--kernel-name "kne=$kernel")
 done
 
@@ -67,7 +68,8 @@ for step in $steps; do
         sanitizer)
             beside memcheck 150 compute-sanitizer --tool memcheck "$program" selftest --device cuda -- \
                 memcheck_runner 150 compute-sanitizer --tool memcheck "$tests/gpu_runner" slots overflow -- \
-                racecheck 150 compute-sanitizer --tool racecheck "${ours[@]}" "$program" selftest --device cuda
+                racecheck 150 compute-sanitizer --tool racecheck "${ours[@]}" \
+                "$tests/gpu_operations" --exact gpu_operations_apart_match_twin
             ;;
         start)
             cache=$(mktemp -d)
