@@ -82,6 +82,9 @@ pub trait Backend: Send + Sync + Sized {
     /// Makes a linear layer behind a LayerNorm from stored weights, which stack as in
     /// [`Backend::linear_weights`].
     ///
+    /// # Shape
+    /// Norm `[in_features]`, weights `[out_i, in_features]`, biases none or `[out_i]` each.
+    ///
     /// # Errors
     /// Shapes that do not fit, or an element type that is not floating point.
     fn normed_linear_weights(
@@ -99,7 +102,10 @@ pub trait Backend: Send + Sync + Sized {
     /// A shape that is not two-dimensional, or an element type that is not floating point.
     fn table(&self, table: &TensorView<'_>) -> Result<Self::Table, BackendError>;
 
-    /// Makes an embedding table from activations `[vocab, hidden_size]`, whose elements it keeps.
+    /// Makes an embedding table from activations, whose elements it keeps.
+    ///
+    /// # Shape
+    /// `rows` `[vocab, hidden_size]`.
     ///
     /// # Errors
     /// The device's own failure.
@@ -123,7 +129,13 @@ pub trait Backend: Send + Sync + Sized {
     /// The device's own failure to hold them.
     fn upload(&self, batch: PackedView<'_>) -> Result<Self::Batch, BackendError>;
 
-    /// The largest of the batch's `input_ids`.
+    /// A number that changes whenever the device changes how it computes, and with it the last
+    /// bits of results.
+    fn generation(&self) -> u64 {
+        0
+    }
+
+    /// The largest of the batch's `input_ids`; 0 for a batch without tokens.
     fn largest_token(&self, batch: &Self::Batch) -> u32;
 
     /// Makes an activation from f32 values, row-major `[rows, cols]`.

@@ -32,6 +32,9 @@ pub struct NormedLinear<B: Backend> {
 impl<B: Backend> NormedLinear<B> {
     /// The two as they are stored.
     ///
+    /// # Shape
+    /// As for [`Backend::normed_linear_weights`].
+    ///
     /// # Errors
     /// Those of [`Backend::linear_weights`], or a norm of another width.
     pub fn as_stored(

@@ -210,6 +210,12 @@ fn gpu_norm_after_residual_equals_norm_of_the_same_rows_from_the_host() {
         });
         let values = backend.download(&hidden_states).unwrap();
         let from_host = backend.activation(rows, hidden, &values).unwrap();
+        check_family(&backend, "scales of rows from their tiles", || {
+            follow(&hidden_states);
+        });
+        check_family(&backend, "scales of rows", || {
+            follow(&from_host);
+        });
         let tolerance = operation_tolerance(precision);
         tolerance.check(&follow(&hidden_states), &follow(&from_host), outputs).unwrap();
         let apart = backend.without_fusing(|| follow(&hidden_states));

@@ -243,7 +243,8 @@ fn typical_batch(
     task: &EncoderTask<CudaBackend>,
     tokens: usize,
 ) -> Result<PackedBatch, ModelError> {
-    let vocab = task.encoder.vocab_size() as u64;
+    // Without the last one, which is <mask> in ESM-2 and rare.
+    let vocab = task.encoder.vocab_size() as u64 - 1;
     let mut sequences = Vec::new();
     let mut left = tokens;
     while left > 0 {

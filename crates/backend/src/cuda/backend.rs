@@ -191,7 +191,8 @@ impl CudaBackend {
     }
 
     /// Runs `work` with every operation as kernels of its own: the slow form of those that are
-    /// fused, to compare results and times with.
+    /// fused, to compare results and times with. A LayerNorm that was folded into weights when they
+    /// were made stays folded, with a norm without scale and shift before it.
     pub fn without_fusing<R>(&self, work: impl FnOnce() -> R) -> R {
         /// Fuses again at the end, by a panic of the work too.
         struct Again<'a>(&'a AtomicBool);
@@ -339,6 +340,10 @@ impl Backend for CudaBackend {
         // The pinned half of the staging goes away with it.
         self.compute.synchronize()?;
         Ok(batch)
+    }
+
+    fn generation(&self) -> u64 {
+        self.gemm.generation()
     }
 
     fn largest_token(&self, batch: &CudaBatch) -> u32 {

@@ -30,6 +30,17 @@ struct Fused<'a> {
     more: &'a [Arg],
 }
 
+/// Refuses scratch that the same operation would not accept on another device.
+fn expect_extents(
+    what: &'static str,
+    scratch: &CudaActivation,
+    rows: usize,
+    cols: usize,
+) -> Result<(), BackendError> {
+    BackendError::expect(what, "rows", scratch.rows, rows)?;
+    BackendError::expect(what, "columns", scratch.cols, cols)
+}
+
 impl CudaBackend {
     pub(super) fn multiply(
         &self,
@@ -100,6 +111,7 @@ impl CudaBackend {
             return self.multiply(normed, linear, epilogue, out);
         };
         self.expect_linear(x, linear, out, linear.out_features)?;
+        expect_extents("normed", normed, x.rows, x.cols)?;
         self.context.bind()?;
         out.moments = None;
         if x.rows == 0 {
@@ -123,6 +135,7 @@ impl CudaBackend {
             self.layer_norm(x, gamma, beta, *eps, normed)?;
             return self.multiply_and_rotate(batch, normed, linear, spec, qkv);
         };
+        expect_extents("normed", normed, x.rows, x.cols)?;
         self.launch_rotary(file, batch, (x, Some(*eps)), linear, spec, qkv)
     }
 
@@ -155,6 +168,7 @@ impl CudaBackend {
             return self.gated_gelu(gated, out);
         };
         self.expect_linear(x, layer, out, layer.out_features / 2)?;
+        expect_extents("gated", gated, x.rows, layer.out_features)?;
         self.context.bind()?;
         out.moments = None;
         if x.rows == 0 {
@@ -269,17 +283,18 @@ impl CudaBackend {
     /// f32 per row: what is left to do of a LayerNorm that is folded into the layer behind it.
     fn row_scales(&self, x: &CudaActivation, eps: f32) -> Result<Piece, CudaError> {
         let scales = self.arena.take(x.rows * 4)?;
-        let (name, from, tiles, rows_of_block) = match &x.moments {
+        let (name, family, from, tiles, rows_of_block) = match &x.moments {
             Some(Moments { piece, tiles }) => {
-                ("scales_of_tiles", piece.address(), Some(Arg::count(*tiles)), BLOCK)
+                let tiles = Some(Arg::count(*tiles));
+                ("scales_of_tiles", family::SCALES_OF_TILES, piece.address(), tiles, BLOCK)
             }
-            None => ("scales_of_rows", x.address(), None, BLOCK / WARP),
+            None => ("scales_of_rows", family::SCALES_OF_ROWS, x.address(), None, BLOCK / WARP),
         };
         let mut args = vec![Arg::Pointer(from), Arg::Pointer(scales.address()), Arg::count(x.rows)];
         args.extend(tiles);
         args.extend([Arg::count(x.cols), Arg::Float(eps)]);
         let geometry = Geometry::row(x.rows.div_ceil(rows_of_block), BLOCK);
-        self.launch(family::LAYER_NORM, KernelFile::FoldedNorm, name, geometry, &args)?;
+        self.launch(family, KernelFile::FoldedNorm, name, geometry, &args)?;
         Ok(scales)
     }
 

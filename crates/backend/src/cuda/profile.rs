@@ -12,6 +12,8 @@ pub(super) mod family {
     pub(in super::super) const GEMM: &str = "gemm";
     pub(in super::super) const ATTENTION: &str = "attention";
     pub(in super::super) const LAYER_NORM: &str = "layer_norm";
+    pub(in super::super) const SCALES_OF_ROWS: &str = "scales of rows";
+    pub(in super::super) const SCALES_OF_TILES: &str = "scales of rows from their tiles";
     pub(in super::super) const GEMM_GELU: &str = "gemm with gelu";
     pub(in super::super) const GEMM_GATED: &str = "gemm with gated gelu";
     pub(in super::super) const GEMM_ROTARY: &str = "gemm with rotary";

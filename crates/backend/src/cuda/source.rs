@@ -64,14 +64,15 @@ impl KernelFile {
     pub(super) const PLAIN: [Self; 6] =
         [Self::Embed, Self::LayerNorm, Self::Rotary, Self::Gelu, Self::Pool, Self::Convert];
 
-    /// What the published models need on a chip: heads of 64 and layers a thousand wide and wider.
+    /// What ESM-2 from 650M on and DNABERT-S need on a chip.
     pub(super) fn usual(precision: Precision, capability: (u32, u32)) -> Vec<Self> {
         let mut files = Self::PLAIN.to_vec();
         files.push(Self::attention(precision, capability, 64));
         if has_linear(precision, capability) {
             files.push(Self::FoldedNorm);
-            files
-                .extend(LinearStep::ALL.map(|step| Self::LinearHopper { step, parts: MOST_PARTS }));
+            use LinearStep::{Gated, Gelu, Residual, Rotary};
+            let steps = [(Gelu, 16), (Rotary, 16), (Residual, 16), (Residual, 8), (Gated, 8)];
+            files.extend(steps.map(|(step, parts)| Self::LinearHopper { step, parts }));
         }
         files
     }
@@ -281,6 +282,30 @@ mod tests {
         ] {
             assert_eq!(other, 0);
         }
+    }
+
+    #[test]
+    fn usual_holds_every_linear_kernel_of_the_published_models_and_no_other() {
+        use LinearStep::{Gated, Gelu, Residual, Rotary};
+        let hopper = (9, 0);
+        let mut wanted = Vec::new();
+        let mut want = |step, outputs, inputs| {
+            wanted.extend(KernelFile::linear(step, Precision::F16, hopper, outputs, inputs));
+        };
+        for hidden in [1280, 2560] {
+            want(Rotary, 3 * hidden, hidden);
+            want(Residual, hidden, hidden);
+            want(Gelu, 4 * hidden, hidden);
+            want(Residual, hidden, 4 * hidden);
+        }
+        want(Residual, 768, 768);
+        want(Gated, 2 * 3072, 768);
+        want(Residual, 768, 3072);
+        let usual = KernelFile::usual(Precision::F16, hopper);
+        let linear: Vec<_> =
+            usual.iter().filter(|file| matches!(file, KernelFile::LinearHopper { .. })).collect();
+        assert!(wanted.iter().all(|file| linear.contains(&file)));
+        assert!(linear.iter().all(|file| wanted.contains(file)));
     }
 
     #[test]

@@ -84,6 +84,7 @@ pub fn check_operations<B: Backend>(
     bench.normed_linear()?;
     bench.normed_linear_rotary()?;
     bench.residual_and_norm()?;
+    bench.overwritten_and_norm()?;
     bench.attention()?;
     bench.gated_gelu()?;
     bench.linear_gated()?;

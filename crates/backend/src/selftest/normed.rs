@@ -41,12 +41,14 @@ impl<B: Backend> Bench<'_, B> {
         }
     }
 
-    /// Rows of all sizes, around means that differ from tile to tile.
+    /// Rows of all sizes, around means that differ from tile to tile; those of every sixth row are
+    /// some times its deviation.
     fn uneven(&mut self, rows: usize, cols: usize) -> Vec<f32> {
         let mut values = self.values(rows * cols, 1.0);
         for (at, value) in values.iter_mut().enumerate() {
             let (row, tile) = ((at / cols % 5) as f32, (at % cols / TILE) as f32);
-            *value = self.precision.round((*value * (1.0 + tile) + 0.4 * tile) * (0.1 + row));
+            let mean = 0.4 * tile + if at / cols % 6 == 5 { 4.0 } else { 0.0 };
+            *value = self.precision.round((*value * (1.0 + tile) + mean) * (0.1 + row));
         }
         values
     }
@@ -82,6 +84,21 @@ impl<B: Backend> Bench<'_, B> {
         Ok(())
     }
 
+    /// What a residual addition has found out of its rows must not outlive them.
+    pub(super) fn overwritten_and_norm(&mut self) -> Result<(), BackendError> {
+        let (rows, hidden, outputs) = (130, 256, 256);
+        let x = self.values(rows * hidden, 1.0);
+        let before: Vec<f32> = self.uneven(rows, hidden).iter().map(|value| 8.0 * value).collect();
+        let second = self.stored(hidden, outputs);
+        for over in [Over::Product, Over::Norm, Over::NormInPlace, Over::Gate] {
+            let actual = overwritten_and_normalised(self.backend, over, &x, &before, &second)?;
+            let expected = overwritten_and_normalised(&self.twin, over, &x, &before, &second)?;
+            let name = format!("a residual overwritten: {over:?}");
+            self.compare("linear, then normed_linear", name, &actual, &expected, outputs);
+        }
+        Ok(())
+    }
+
     /// A residual addition and the norm that follows it; and the same in other company.
     pub(super) fn residual_and_norm(&mut self) -> Result<(), BackendError> {
         for (rows, inputs, hidden, outputs) in
@@ -112,6 +129,54 @@ impl<B: Backend> Bench<'_, B> {
         }
         Ok(())
     }
+}
+
+/// What may be written over an activation that a residual was added to.
+#[derive(Clone, Copy, Debug)]
+enum Over {
+    Product,
+    Norm,
+    NormInPlace,
+    Gate,
+}
+
+fn overwritten_and_normalised<B: Backend>(
+    backend: &B,
+    over: Over,
+    x: &[f32],
+    before: &[f32],
+    second: &Stored,
+) -> Result<Vec<f32>, BackendError> {
+    let hidden = second.inputs;
+    let rows = before.len() / hidden;
+    // Weights of 2 on the diagonal of two squares, one above the other.
+    let mut diagonal = vec![0.0; 2 * hidden * hidden];
+    for i in 0..hidden {
+        diagonal[i * hidden + i] = 2.0;
+        diagonal[(hidden + i) * hidden + i] = 2.0;
+    }
+    let diagonal = bytes(&diagonal);
+    let square =
+        backend.linear_weights(&[view(&diagonal[..diagonal.len() / 2], &[hidden; 2])], &[])?;
+    let wide = backend.linear_weights(&[view(&diagonal, &[2 * hidden, hidden])], &[])?;
+    let layer = second.put(backend)?;
+    let x = backend.activation(rows, hidden, x)?;
+    let mut sum = backend.activation(rows, hidden, before)?;
+    backend.linear(&x, &square, Epilogue::Accumulate, &mut sum)?;
+    let mut scratch = backend.scratch(rows, hidden)?;
+    let (gamma, beta) = (backend.vector(&second.gamma)?, backend.vector(&second.beta)?);
+    match over {
+        Over::Product => backend.linear(&x, &square, Epilogue::Store, &mut sum)?,
+        Over::Norm => backend.layer_norm(&x, &gamma, &beta, EPS, &mut sum)?,
+        Over::NormInPlace => backend.layer_norm_in_place(&mut sum, &gamma, &beta, EPS)?,
+        Over::Gate => {
+            let mut gated = backend.scratch(rows, 2 * hidden)?;
+            backend.linear_gated(&x, &wide, &mut gated, &mut sum)?;
+        }
+    }
+    let mut out = backend.scratch(rows, second.outputs)?;
+    backend.normed_linear(&sum, &layer, Epilogue::Gelu, &mut scratch, &mut out)?;
+    backend.download(&out)
 }
 
 fn normalised_and_multiplied<B: Backend>(

@@ -40,8 +40,7 @@ impl<B: Backend> Esm2<B> {
     ) -> Result<Self, ModelError> {
         let weights =
             StoredWeights::take(checkpoint, &config)?.upload(backend, config.layer_norm_eps)?;
-        let first_qkv = FirstQkv::new(backend, &config, &weights)?;
-        Ok(Self { config, weights, first_qkv })
+        Ok(Self { config, weights, first_qkv: FirstQkv::new() })
     }
 
     /// The model's sizes.
@@ -95,6 +94,8 @@ impl<B: Backend> Esm2<B> {
                 self.project(backend, batch, weights, &hidden, &mut scratch)?;
                 self.layer(backend, batch, weights, &mut hidden, &mut scratch)?;
             }
+            drop(scratch);
+            self.first_qkv.prepare(backend, config, &self.weights)?;
         }
         if layer == last {
             let Norm { gamma, beta } = &self.weights.final_norm;

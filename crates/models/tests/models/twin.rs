@@ -4,6 +4,7 @@ use virnucpro_backend::Backend;
 use virnucpro_backend::cpu::CpuBackend;
 use virnucpro_backend::reference::ReferenceBackend;
 use virnucpro_backend::tolerance::GOLDEN_F32;
+use virnucpro_batch::esm2::MASK;
 use virnucpro_batch::{PackedBatch, SequenceId, TokenizedSequence};
 use virnucpro_models::EncoderSource;
 
@@ -55,19 +56,19 @@ fn esm2_every_representation_matches_the_slow_twin() {
     // Random ids hold <mask> and <pad> too, so token dropout sees masked sequences.
     check(&EncoderSource::open(&esm2_folder()).unwrap(), 33, 11);
     // The last id is <mask>; without it the first layer is looked up.
-    check(&EncoderSource::open(&esm2_folder()).unwrap(), 32, 14);
+    check(&EncoderSource::open(&esm2_folder()).unwrap(), MASK as usize, 14);
 }
 
 #[test]
 fn esm2_sequences_have_the_same_bits_beside_a_masked_one() {
     let source = EncoderSource::open(&esm2_folder()).unwrap();
-    let (cpu, vocab) = (CpuBackend::new(1).unwrap(), source.config().vocab_size() as u32);
+    let cpu = CpuBackend::new(1).unwrap();
     let sequence = |id: u64, length: u32, last: u32| TokenizedSequence {
         sequence_id: SequenceId(id),
-        input_ids: (0..length).map(|i| i * 7 % (vocab - 1)).chain([last]).collect(),
+        input_ids: (0..length).map(|i| i * 7 % MASK).chain([last]).collect(),
     };
     let plain = [sequence(0, 40, 5), sequence(1, 2, 6), sequence(2, 64, 7)];
-    let masked = sequence(3, 9, vocab - 1);
+    let masked = sequence(3, 9, MASK);
     let beside: Vec<_> = plain.iter().chain([&masked]).cloned().collect();
     let plain = outputs(&cpu, &source, &PackedBatch::from_sequences(&plain).unwrap());
     let beside = outputs(&cpu, &source, &PackedBatch::from_sequences(&beside).unwrap());

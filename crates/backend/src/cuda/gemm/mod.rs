@@ -9,6 +9,7 @@ mod tune;
 mod types;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::cublaslt::{result, sys};
@@ -66,6 +67,7 @@ pub(super) struct Gemm {
     arena: Arc<Arena>,
     cache: Cache,
     plans: Mutex<HashMap<GemmShape, Arc<Plan>>>,
+    generation: AtomicU64,
     care: Mutex<Care>,
 }
 
@@ -115,6 +117,7 @@ impl Gemm {
             arena: Arc::clone(arena),
             cache,
             plans: Mutex::default(),
+            generation: AtomicU64::new(0),
             care: Mutex::new(Care::Quick),
         })
     }
@@ -149,8 +152,14 @@ impl Gemm {
     /// Makes plans anew, for the number of rows that comes next and with this care.
     pub(super) fn forget(&self, care: Care) {
         self.lock().clear();
+        self.generation.fetch_add(1, Ordering::SeqCst);
         // A copy of one word is never half done.
         *self.care.lock().unwrap_or_else(PoisonError::into_inner) = care;
+    }
+
+    /// How often plans were made anew.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
     }
 
     fn care(&self) -> Care {

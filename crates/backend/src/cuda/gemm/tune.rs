@@ -217,8 +217,8 @@ impl Gemm {
         Ok(())
     }
 
-    /// Whether cuBLASLt takes a way for any number of rows: all small ones are asked for, and others
-    /// around the edges of tiles.
+    /// Whether cuBLASLt takes a way for any number of rows: the first 256 are asked for, and others
+    /// around the edges of tiles up to some 100,000.
     fn takes_any_rows(
         &self,
         description: &Description,
@@ -320,7 +320,7 @@ impl Gemm {
     fn key(&self, shape: GemmShape, rows: usize, care: Care) -> String {
         let properties = &self.context.properties;
         format!(
-            "{} {:?} cublasLt {} {} {shape:?} rows {} {care:?}",
+            "{} {:?} cublasLt {} {} {shape:?} rows {} {care:?} taken for any rows",
             properties.name,
             properties.capability,
             version(),

@@ -1,6 +1,6 @@
 // out = gelu(x g^T) * (x v^T) where g and v are the upper and the lower half of the weights: the gated first
-// half of a feed-forward network in one kernel, with bits of gated_gelu after the same sums. `out` has half
-// as many features as the weights have rows. The host puts linear_parts_wgmma.cu, where shapes, tensor maps
+// half of a feed-forward network in one kernel, rounded where gated_gelu rounds. `out` has half as many
+// features as the weights have rows; bias must be null, CLUSTER 2. The host puts linear_parts_wgmma.cu, where shapes, tensor maps
 // and geometry are described, and gelu_parts.cu before it.
 
 struct Gated {

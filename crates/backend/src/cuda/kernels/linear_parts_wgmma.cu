@@ -1,8 +1,8 @@
 // out = step(scales (x weights^T) + bias) for f16 and bf16 on Hopper's warpgroup matrix instructions: all
 // but the step, which the kernel file behind this one supplies. x [rows, depth], weights [features, depth]
-// and out [rows, features] are row-major; scales has a factor for each row, or is null where all are 1, bias may be
-// null as well; depth is a multiple of 64 and features one of 256, rows are arbitrary.
-// Needs sm_90a.
+// and out [rows, features], or half of the features, are row-major; scales has a factor for each row, or is
+// null where all are 1, bias may be null as well; depth is a multiple of 64 and features one of 256, rows are
+// arbitrary. Needs sm_90a.
 //
 // A block stays for all of the launch and takes tiles of 128 rows x 256 features in turn. One thread has the
 // copy engine fill a ring of stages, each 64 of the depth; two warpgroups multiply 64 rows x 256 features
