@@ -3,7 +3,6 @@
 import ctypes
 from dataclasses import dataclass
 
-import nvrtc
 import torch
 from driver import Launch, arch, function, tensor_map
 
@@ -159,10 +158,13 @@ def linear_build(name, dtype, depth, defines=()):
     return f"{name}_wgmma", dtype, built
 
 
-def linear(name, dtype, x, weights, bias, out, more, defines, clusters):
-    """`more`: arguments of this kernel alone; `clusters`: how many work on it, all that fit if None."""
+def linear(name, dtype, x, weights, bias, out, more, defines=(), clusters=None, scales=None):
+    """`more`: arguments of this kernel alone; `clusters`: how many work on it, all that fit if None;
+    `scales`: a factor for each row, 1 if None.
+    """
     (rows, depth), features = x.shape, len(weights)
-    assert out.shape == (rows, features) and weights.shape[1] == depth and len(bias) == features
+    assert len(out) == rows and weights.shape[1] == depth and (bias is None or len(bias) == features)
+    assert out.shape[1] == (features // 2 if name == "linear_gated" else features)
     assert depth % 64 == 0 and features % 256 == 0
     chosen = dict(defines)
     cluster, stages = int(chosen.get("CLUSTER", 2)), int(chosen.get("STAGES", 4))
@@ -172,16 +174,46 @@ def linear(name, dtype, x, weights, bias, out, more, defines, clusters):
     tiles = ceil_div(rows, 128 * cluster) * (features // 256)
     clusters = min(tiles, clusters or multiprocessors() // cluster)
     maps = tensor_map(x, 128), tensor_map(weights, 256 // cluster), tensor_map(out, 16)
-    arguments = (*maps, bias, None, rows, features, depth, *more)
+    arguments = (*maps, bias, scales, rows, features, depth, *more)
     launch = Launch(entry, (clusters * cluster,), 384, arguments, shared)
     # The maps hold addresses alone.
     launch.kept = x, weights, out
     return launch
 
 
-def linear_gelu(dtype, x, weights, bias, out, defines=(), clusters=None):
-    """out = gelu(x weights^T + bias)."""
-    return linear("linear_gelu", dtype, x, weights, bias, out, (), defines, clusters)
+def linear_gelu(dtype, x, weights, bias, out, defines=(), clusters=None, scales=None):
+    """out = gelu(scales (x weights^T) + bias)."""
+    return linear("linear_gelu", dtype, x, weights, bias, out, (), defines, clusters, scales)
+
+
+def linear_gated(dtype, x, weights, out):
+    """out = gelu(x g^T) * (x v^T), with g and v the halves of the weights."""
+    return linear("linear_gated", dtype, x, weights, None, out, ())
+
+
+def linear_residual(dtype, x, weights, bias, out, moments):
+    """out += x weights^T + bias; `moments` of each row's tiles of 256 features: means, and squares around."""
+    assert moments.shape == (len(x), len(weights) // 256, 2) and moments.dtype == torch.float32
+    return linear("linear_residual", dtype, x, weights, bias, out, (out, moments))
+
+
+def fold(stored_type, dtype, stored, bias, gamma, beta, weights, out_bias):
+    """A LayerNorm becomes a part of the linear layer behind it."""
+    entry = function("folded_norm", f"fold_{stored_type}", dtype, ())
+    arguments = (stored, bias, gamma, beta, weights, out_bias, stored.shape[1])
+    return Launch(entry, (len(stored),), 256, arguments)
+
+
+def scales_of_rows(dtype, x, scales, eps):
+    rows, cols = x.shape
+    entry = function("folded_norm", "scales_of_rows", dtype, ())
+    return Launch(entry, (ceil_div(rows, 8),), 256, (x, scales, rows, cols, eps))
+
+
+def scales_of_tiles(dtype, moments, scales, cols, eps):
+    rows, tiles, _ = moments.shape
+    entry = function("folded_norm", "scales_of_tiles", dtype, ())
+    return Launch(entry, (ceil_div(rows, 256),), 256, (moments, scales, rows, tiles, cols, eps))
 
 
 def linear_rotary(dtype, x, weights, bias, out, positions, table, rotated, defines=(), clusters=None):

@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 
 import check
+import check_linear
 import driver
 import kernels
 import mutations
@@ -40,7 +41,7 @@ def builds(dtypes, shapes):
 def run_checks(results, shapes):
     failed = 0
     for dtype in nvrtc.DTYPES:
-        for case in check.CHECKS:
+        for case in (*check.CHECKS, *check_linear.CHECKS):
             start, count, worst = time.time(), 0, 0.0
             try:
                 more = {"shapes": shapes} if case is check.check_attention and dtype == "f16" else {}

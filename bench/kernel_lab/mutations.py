@@ -5,6 +5,7 @@ until one misses its bound.
 """
 
 import check
+import check_linear
 import driver
 import nvrtc
 
@@ -120,6 +121,97 @@ MUTATIONS = (
         "warp_index() * 16 + h * 8",
         "h * 8",
         check.check_attention,
+    ),
+    (
+        "linear_gated_wgmma",
+        "a gate with its neighbour's value",
+        "words[BLOCKS + i], low",
+        "words[BLOCKS + (i ^ 1)], low",
+        check_linear.check_gated,
+    ),
+    (
+        "linear_gated_wgmma",
+        "values from the weights of the gates",
+        "* (features / 2)",
+        "* TILE_FEATURES / 2",
+        check_linear.check_gated,
+    ),
+    (
+        "linear_gated_wgmma",
+        "last rows without a tile",
+        "(rows + CLUSTER * TILE_ROWS - 1) /",
+        "max(CLUSTER * TILE_ROWS, rows) /",
+        check_linear.check_gated,
+    ),
+    (
+        "linear_residual_wgmma",
+        "half of a residual lost",
+        "pack(low + low_before,",
+        "pack(low,",
+        check_linear.check_residual,
+    ),
+    (
+        "linear_residual_wgmma",
+        "bias lost",
+        "bias == nullptr ? 0 :",
+        "true ? 0 :",
+        check_linear.check_residual,
+    ),
+    (
+        "linear_residual_wgmma",
+        "moments of the wrong tile",
+        "tile = feature / TILE_FEATURES;",
+        "tile = 0;",
+        check_linear.check_residual,
+    ),
+    (
+        "linear_residual_wgmma",
+        "moments of half the values",
+        "sums[i % 2] += low + high;",
+        "sums[i % 2] += 2.0f * low;",
+        check_linear.check_residual,
+    ),
+    (
+        "linear_residual_wgmma",
+        "stale residual",
+        "if (slot + 1 < SLOTS) step.prepare(slot + 1);",
+        "if (slot + 1 < SLOTS) step.prepare(slot);",
+        check_linear.check_residual,
+    ),
+    (
+        "folded_norm",
+        "squares between tiles lost",
+        "tile.y + off * off *",
+        "tile.y + 0.0f * off *",
+        check_linear.check_residual,
+    ),
+    (
+        "folded_norm",
+        "mean left in the weights",
+        "* gamma[c] - mean)",
+        "* gamma[c])",
+        check_linear.check_folded_norm,
+    ),
+    (
+        "folded_norm",
+        "shift of the norm lost",
+        "bias[blockIdx.x] + shifted)",
+        "bias[blockIdx.x])",
+        check_linear.check_folded_norm,
+    ),
+    (
+        "folded_norm",
+        "variance of a sample",
+        "squares / static_cast<float>(cols) + eps",
+        "squares / static_cast<float>(cols - 1) + eps",
+        check_linear.check_folded_norm,
+    ),
+    (
+        "linear_gelu_wgmma",
+        "factor of another row",
+        "scale[r] = scales[at];",
+        "scale[r] = scales[row + lane / 4];",
+        check_linear.check_folded_norm,
     ),
 )
 

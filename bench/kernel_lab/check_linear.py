@@ -1,0 +1,97 @@
+"""The kernels around linear layers that have no run of their own, against float64: the products with gated
+GELU and with a residual, those behind a folded LayerNorm, and the folding. Run through lab.py, as check.py.
+"""
+
+import kernels as k
+import torch
+from check import STEP, error, poisoned, random, same
+from driver import arch
+
+# Columns that a product with a residual tells the moments of.
+TILE = 256
+
+
+def hopper(dtype):
+    return dtype != "f32" and arch() == "sm_90"
+
+
+def steps(dtype, out, ref):
+    """Error in roundings of a stored value."""
+    return error(out, ref) / STEP[dtype]
+
+
+def uneven(rows, cols, dtype):
+    """Rows of all sizes, around means that differ from tile to tile."""
+    size = 0.1 + torch.arange(rows, device="cuda")[:, None] % 5
+    tile = torch.arange(cols, device="cuda")[None] // TILE
+    return ((torch.randn(rows, cols, device="cuda") * (1 + tile) + 0.4 * tile) * size).to(k.TORCH[dtype])
+
+
+def check_gated(dtype):
+    if not hopper(dtype):
+        return
+    for rows, depth, width in ((1, 64, 128), (300, 192, 384), (129, 1280, 256), (5000, 768, 3072)):
+        x = random(rows, depth, dtype=dtype)
+        weights = random(2 * width, depth, dtype=dtype, scale=depth**-0.5)
+        out = poisoned(rows, width, dtype=dtype)
+        k.linear_gated(dtype, x, weights, out)()
+        product = x.double() @ weights.double().T
+        ref = torch.nn.functional.gelu(product[:, :width]) * product[:, width:]
+        yield f"linear_gated {rows} x {depth} x {width}", steps(dtype, out, ref), 1
+        few = poisoned(min(rows, 37), width, dtype=dtype)
+        k.linear_gated(dtype, x[: len(few)], weights, few)()
+        yield f"linear_gated {rows} alone differs", 1 - same(few, out[: len(few)]), 0
+
+
+def check_residual(dtype):
+    if not hopper(dtype):
+        return
+    for rows, depth, features in ((1, 64, 256), (300, 192, 768), (129, 1280, 256), (5000, 640, 1280)):
+        x = random(rows, depth, dtype=dtype)
+        weights = random(features, depth, dtype=dtype, scale=depth**-0.5)
+        bias, before = random(features, dtype=dtype), uneven(rows, features, dtype)
+        tiles, out = features // TILE, before.clone()
+        moments = poisoned(rows, tiles, 2)
+        k.linear_residual(dtype, x, weights, bias, out, moments)()
+        ref = torch.addmm(bias.double(), x.double(), weights.double().T) + before.double()
+        name = f"linear_residual {rows} x {depth} x {features}"
+        yield name, steps(dtype, out, ref), 1
+        stored = out.double().unflatten(1, (tiles, TILE))
+        squares = stored.var(-1, unbiased=False) * TILE
+        yield f"{name} means", error(moments[..., 0], stored.mean(-1)), 1e-5
+        yield f"{name} squares", error(moments[..., 1], squares), 1e-5
+        scales = poisoned(rows)
+        k.scales_of_tiles(dtype, moments, scales, features, 1e-5)()
+        deviation = (out.double().var(1, unbiased=False) + 1e-5).sqrt()
+        yield f"scales_of_tiles {rows} x {features}", error(scales, 1 / deviation), 1e-5
+
+
+def check_folded_norm(dtype):
+    if not hopper(dtype):
+        return
+    for stored_type, (rows, depth, features) in zip(
+        ("f32", "f16", "bf16"), ((300, 768, 512), (129, 1280, 256), (1000, 64, 256))
+    ):
+        stored = random(features, depth, dtype=stored_type, scale=depth**-0.5)
+        bias, gamma, beta = random(features), random(depth), random(depth)
+        weights = poisoned(features, depth, dtype=dtype)
+        folded_bias = poisoned(features, dtype=dtype)
+        k.fold(stored_type, dtype, stored, bias, gamma, beta, weights, folded_bias)()
+        exact = stored.double() * gamma.double()
+        exact -= exact.mean(1, keepdim=True)
+        yield f"fold_{stored_type} weights", steps(dtype, weights, exact), 0.7
+        exact_bias = bias.double() + stored.double() @ beta.double()
+        yield f"fold_{stored_type} bias", steps(dtype, folded_bias, exact_bias), 0.7
+        x, scales = uneven(rows, depth, dtype), poisoned(rows)
+        k.scales_of_rows(dtype, x, scales, 1e-5)()
+        deviation = (x.double().var(1, unbiased=False) + 1e-5).sqrt()
+        yield f"scales_of_rows {rows} x {depth}", error(scales, 1 / deviation), 1e-5
+        out = poisoned(rows, features, dtype=dtype)
+        k.linear_gelu(dtype, x, weights, folded_bias, out, scales=scales)()
+        normed = (x.double() - x.double().mean(1, keepdim=True)) / deviation[:, None]
+        normed = normed * gamma.double() + beta.double()
+        ref = torch.nn.functional.gelu(normed @ stored.double().T + bias.double())
+        yield f"norm and linear_gelu {rows} x {depth} x {features}", steps(dtype, out, ref), 2
+
+
+CHECKS = (check_gated, check_residual, check_folded_norm)
