@@ -104,7 +104,7 @@ pub(crate) fn for_gpu(
             reason: format!("the most there is; {tokens} were asked for"),
         },
         TokenBudget::Tokens(tokens) => ChosenBudget { tokens, reason: "as asked".to_owned() },
-        TokenBudget::Auto => find_knee(backend, encoders)?,
+        TokenBudget::Auto => recalled_or_found(backend, encoders)?,
     };
     loop {
         match settle(backend, encoders, chosen.tokens.get()) {
@@ -130,13 +130,13 @@ pub(crate) fn settle(
     tokens: usize,
 ) -> Result<(), ModelError> {
     backend.forget_plans(true);
-    // Once to make the plans, which takes memory of its own, and once to see what a batch needs.
-    for _ in 0..2 {
+    // Once to make the plans, which takes memory of its own, and then to see what a batch needs.
+    for alive in [1, RESULTS_ALIVE] {
         backend.release_memory()?;
         for task in &encoders.tasks {
             let batch = typical_batch(task, tokens)?;
             let batch = backend.upload(packed_view(&batch)?)?;
-            let results = (0..RESULTS_ALIVE).map(|_| task.compute(backend, &batch));
+            let results = (0..alive).map(|_| task.compute(backend, &batch));
             let results: Vec<_> = results.collect::<Result<_, _>>()?;
             backend.synchronize()?;
             drop(results);
@@ -146,15 +146,47 @@ pub(crate) fn settle(
     Ok(())
 }
 
-/// The largest budget at which every encoder is about as fast as it gets.
-fn find_knee(
+/// The budget that an earlier run has found for these encoders on such a device, or finds it. Runs
+/// that share a cache folder then have the same one, however close the race was.
+fn recalled_or_found(
     backend: &CudaBackend,
     encoders: &Encoders<CudaBackend>,
 ) -> Result<ChosenBudget, PipelineError> {
+    let shape = |task: &EncoderTask<CudaBackend>| {
+        let encoder = &task.encoder;
+        let layers = encoder.num_hidden_layers();
+        format!("{} x {} of {layers} layers", encoder.hidden_size(), task.layer)
+    };
+    let shapes: Vec<_> = encoders.tasks.iter().map(shape).collect();
+    let key = format!("token budget, {NEAR} of {TRIED:?} for {}", shapes.join(" and "));
+    let is_tried = |tokens: &u64| budgets(backend).iter().any(|&tried| tried as u64 == *tokens);
+    let recalled = backend.recall(&key).filter(is_tried);
+    if let Some(tokens) = recalled.and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?)) {
+        let reason = "which an earlier run has found to suit this device".to_owned();
+        return Ok(ChosenBudget { tokens, reason });
+    }
+    let (found, did_all_fit) = find_knee(backend, encoders)?;
+    // With more memory free, another run may find a larger one.
+    if did_all_fit {
+        backend.remember(&key, found.tokens.get() as u64);
+    }
+    Ok(found)
+}
+
+fn budgets(backend: &CudaBackend) -> [usize; TRIED.len()] {
+    TRIED.map(|each| each * backend.properties().multiprocessors)
+}
+
+/// The largest budget at which every encoder is about as fast as it gets, and whether all that are
+/// tried fit the memory.
+fn find_knee(
+    backend: &CudaBackend,
+    encoders: &Encoders<CudaBackend>,
+) -> Result<(ChosenBudget, bool), PipelineError> {
     let mut tried = Vec::new();
     let mut rates: Vec<Vec<f64>> = Vec::new();
     // Largest first: it is the first to run out of memory, and what warms the chip up.
-    let budgets = TRIED.map(|each| each * backend.properties().multiprocessors);
+    let budgets = budgets(backend);
     for tokens in budgets.into_iter().rev() {
         backend.forget_plans(false);
         let timed: Result<Vec<f64>, ModelError> = encoders
@@ -178,7 +210,8 @@ fn find_knee(
     if rates.is_empty() {
         // Whoever settles it finds out how much less fits.
         let tokens = NonZeroUsize::new(budgets[0]).unwrap_or(MOST);
-        return Ok(ChosenBudget { tokens, reason: "the least that is tried".to_owned() });
+        let reason = "the least that is tried".to_owned();
+        return Ok((ChosenBudget { tokens, reason }, false));
     }
     let at = knee(&rates);
     let tokens = NonZeroUsize::new(tried[at]).unwrap_or(MOST);
@@ -188,7 +221,7 @@ fn find_knee(
         NEAR * 100.0,
         shown.join(" and ")
     );
-    Ok(ChosenBudget { tokens, reason })
+    Ok((ChosenBudget { tokens, reason }, tried.len() == budgets.len()))
 }
 
 /// Place of the last row of rates in which every encoder is near its best.

@@ -259,3 +259,32 @@ fn gpu_budget_that_does_not_fit_is_halved_until_it_does() {
     assert!(report.token_budget_reason.contains("halved"), "{}", report.token_budget_reason);
     assert!(report.tokens >= 100_000 && report.tokens_per_second > 0.0);
 }
+
+#[test]
+fn gpu_budget_is_found_once_and_recalled_from_the_cache() {
+    if open(Precision::F16).is_none() {
+        return;
+    }
+    let cache = tempfile::tempdir().unwrap();
+    let report = || {
+        let config = DeviceConfig {
+            choice: DeviceChoice::Cuda(0),
+            cache_dir: Some(cache.path().to_owned()),
+            ..DeviceConfig::default()
+        };
+        let config_of_bench = BenchConfig {
+            model: "esm2-8m".parse().unwrap(),
+            lengths: "fixed:168".parse().unwrap(),
+            tokens: NonZeroUsize::new(100_000).unwrap(),
+            passes: NonZeroUsize::MIN,
+            token_budget: TokenBudget::Auto,
+        };
+        let device = Device::open(&config).unwrap();
+        let monitor = || Ok(Monitor::disabled());
+        bench(&config_of_bench, &device, &CancelToken::default(), monitor).unwrap()
+    };
+    let (first, second) = (report(), report());
+    assert!(first.token_budget_reason.contains("best rate"), "{}", first.token_budget_reason);
+    assert!(second.token_budget_reason.contains("earlier run"), "{}", second.token_budget_reason);
+    assert_eq!(first.token_budget, second.token_budget);
+}

@@ -58,6 +58,7 @@ pub struct CudaBackend {
     pub(super) dtoh: Stream,
     pub(super) profile: Profile,
     uploader: Mutex<Uploader>,
+    cache: Cache,
     rotary_tables: Mutex<HashMap<(usize, u32), Arc<RotaryTable>>>,
     slopes: Mutex<HashMap<Vec<u32>, Arc<DeviceBuffer>>>,
     is_fusing: AtomicBool,
@@ -99,7 +100,8 @@ impl CudaBackend {
         let compiled = kernels.prepare(&files)?;
         let arena = Arena::new(&context);
         Ok(Self {
-            gemm: Gemm::new(&context, *precision, &arena, cache)?,
+            gemm: Gemm::new(&context, *precision, &arena, cache.clone())?,
+            cache,
             arena,
             compute: Stream::new(&context)?,
             htod: Stream::new(&context)?,
@@ -161,6 +163,23 @@ impl CudaBackend {
     /// How each matrix product is done, largest first.
     pub fn plans(&self) -> Vec<PlanReport> {
         self.gemm.reports()
+    }
+
+    /// A number that a run on such a device, in this precision, has found out and kept under `key`.
+    pub fn recall(&self, key: &str) -> Option<u64> {
+        let bytes = self.cache.read("found", &self.found_key(key))?;
+        Some(u64::from_le_bytes(bytes.try_into().ok()?))
+    }
+
+    /// Keeps a number for later runs, where there is a cache folder.
+    pub fn remember(&self, key: &str, number: u64) {
+        self.cache.write("found", &self.found_key(key), &number.to_le_bytes());
+    }
+
+    fn found_key(&self, key: &str) -> String {
+        let DeviceProperties { name, capability, .. } = &self.context.properties;
+        let program = env!("CARGO_PKG_VERSION");
+        format!("{name} {capability:?} {} {program} {key}", self.precision)
     }
 
     /// Makes one block of what the largest batch so far has used and a tenth more, so that no
