@@ -121,7 +121,7 @@ fn check_fused(backend: &CudaBackend, family: &str, cols: usize, run: impl Fn() 
 fn gpu_linear_with_gelu_equals_product_and_gelu_apart() {
     for precision in [Precision::F16, Precision::Bf16] {
         let Some(backend) = open(precision) else { return };
-        for (rows, inputs, outputs) in [(1, 64, 256), (300, 320, 1280), (1000, 1280, 5120)] {
+        for (rows, inputs, outputs) in [(1, 256, 256), (300, 320, 1280), (1000, 1280, 5120)] {
             let case = Case::new(rows, inputs, outputs);
             let layer = case.layer(&backend);
             let x = backend.activation(rows, inputs, &case.x).unwrap();
@@ -138,7 +138,7 @@ fn gpu_linear_with_gelu_equals_product_and_gelu_apart() {
 fn gpu_linear_with_gated_gelu_equals_product_and_gate_apart() {
     for precision in [Precision::F16, Precision::Bf16] {
         let Some(backend) = open(precision) else { return };
-        for (rows, inputs, width) in [(1, 64, 128), (300, 192, 384), (1000, 768, 3072)] {
+        for (rows, inputs, width) in [(1, 256, 128), (300, 320, 384), (1000, 768, 3072)] {
             let case = Case::new(rows, inputs, 2 * width);
             let layer = backend.linear_weights(&[case.views().0], &[]).unwrap();
             let x = backend.activation(rows, inputs, &case.x).unwrap();
@@ -156,7 +156,7 @@ fn gpu_linear_with_gated_gelu_equals_product_and_gate_apart() {
 fn gpu_linear_with_rotary_equals_product_and_rotary_apart() {
     for precision in [Precision::F16, Precision::Bf16] {
         let Some(backend) = open(precision) else { return };
-        for (seqlen, inputs, num_heads) in [(1, 64, 4), (300, 320, 8), (1000, 1280, 20)] {
+        for (seqlen, inputs, num_heads) in [(1, 256, 4), (300, 320, 8), (1000, 1280, 20)] {
             // Three sequences, of which the last is twice as long.
             let cu_seqlens = [0, seqlen, 2 * seqlen, 4 * seqlen];
             let rows = cu_seqlens[3];

@@ -84,8 +84,7 @@ impl KernelFile {
         if has_linear(precision, capability) {
             files.push(Self::FoldedNorm);
             for step in LinearStep::ALL {
-                let parts = (0..=MOST_PARTS.ilog2()).map(|exponent| 1 << exponent);
-                files.extend(parts.map(|parts| Self::LinearHopper { step, parts }));
+                files.extend(PARTS.map(|parts| Self::LinearHopper { step, parts }));
             }
         }
         files
@@ -111,11 +110,12 @@ impl KernelFile {
     ) -> Option<Self> {
         let steps = in_features / LINEAR_DEPTH;
         let fits = has_linear(precision, capability)
-            && steps > 0
+            && steps >= PARTS[0]
             && in_features.is_multiple_of(LINEAR_DEPTH)
             && out_features.is_multiple_of(LINEAR_FEATURES);
-        // No more pieces than there are steps, and a power of two.
-        fits.then(|| Self::LinearHopper { step, parts: 1 << steps.min(MOST_PARTS).ilog2() })
+        // No more pieces than there are steps.
+        let parts = PARTS.into_iter().rfind(|&parts| parts <= steps)?;
+        fits.then_some(Self::LinearHopper { step, parts })
     }
 
     pub(super) fn name(self, precision: Precision) -> &'static str {
@@ -211,8 +211,9 @@ pub(super) const LINEAR_FEATURES: usize = 256;
 pub(super) const LINEAR_ROWS: usize = 128;
 pub(super) const LINEAR_CLUSTER: usize = 2;
 
-/// Most pieces in which a tile is finished.
-const MOST_PARTS: usize = 16;
+/// Pieces in which a tile may be finished. Layers with fewer steps than these are those of small
+/// models, which are not worth the time that kernels of their own take to compile.
+const PARTS: [usize; 3] = [4, 8, 16];
 
 /// Whether a chip has linear layers with a step behind them.
 fn has_linear(precision: Precision, capability: (u32, u32)) -> bool {
@@ -272,12 +273,14 @@ mod tests {
         };
         assert_eq!(parts(Precision::F16, (9, 0), 10_240, 2560), 16);
         assert_eq!(parts(Precision::Bf16, (9, 0), 1280, 320), 4);
-        assert_eq!(parts(Precision::F16, (9, 0), 256, 64), 1);
+        assert_eq!(parts(Precision::F16, (9, 0), 256, 960), 8);
+        assert_eq!(parts(Precision::F16, (9, 0), 256, 256), 4);
         for other in [
-            parts(Precision::F32, (9, 0), 256, 64),
-            parts(Precision::F16, (8, 0), 256, 64),
-            parts(Precision::F16, (9, 0), 128, 64),
-            parts(Precision::F16, (9, 0), 256, 96),
+            parts(Precision::F32, (9, 0), 256, 256),
+            parts(Precision::F16, (8, 0), 256, 256),
+            parts(Precision::F16, (9, 0), 128, 256),
+            parts(Precision::F16, (9, 0), 256, 288),
+            parts(Precision::F16, (9, 0), 256, 192),
             parts(Precision::F16, (9, 0), 256, 0),
         ] {
             assert_eq!(other, 0);

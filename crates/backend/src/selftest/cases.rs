@@ -61,7 +61,7 @@ impl<B: Backend> Bench<'_, B> {
         let epilogues = [Epilogue::Store, Epilogue::Accumulate, Epilogue::Gelu, Epilogue::Relu];
         // cuBLASLt takes no bf16 rows that are not aligned to 16 bytes, and no model has such.
         let odd = (self.precision != Precision::Bf16).then_some((9, 37, 51));
-        // The last three are as wide as fused kernels want them.
+        // The last four are as wide and deep as fused kernels want them.
         let even = [
             (333, 192, 576),
             (130, 64, 256),
@@ -69,8 +69,8 @@ impl<B: Backend> Bench<'_, B> {
             (1, 256, 64),
             (65, 40, 72),
             (300, 640, 128),
-            (129, 64, 128),
-            (257, 192, 128),
+            (129, 256, 128),
+            (257, 320, 128),
             (1, 1280, 256),
         ];
         for (rows, inputs, outputs) in even.into_iter().chain(odd) {
@@ -110,7 +110,8 @@ impl<B: Backend> Bench<'_, B> {
 
     /// A layer of q, k and v that are rotated, which some devices do in one pass.
     pub(super) fn linear_rotary(&mut self) -> Result<(), BackendError> {
-        let shapes = [(4, 64, 64), (8, 64, 640), (4, 64, 1280), (2, 64, 128), (3, 32, 96)];
+        let shapes =
+            [(4, 64, 256), (8, 64, 640), (4, 64, 1280), (2, 64, 320), (4, 64, 64), (3, 32, 96)];
         for (num_heads, head_dim, inputs) in shapes {
             let packed = Packed::random(&[1, 130, 64, 3, 70], 33, &mut self.random);
             let outputs = num_heads * head_dim;
@@ -169,7 +170,8 @@ impl<B: Backend> Bench<'_, B> {
 
     /// A layer and the gated GELU behind it, which some devices do in one pass.
     pub(super) fn linear_gated(&mut self) -> Result<(), BackendError> {
-        for (rows, inputs, width) in [(300, 192, 384), (1, 768, 128), (129, 1280, 256), (7, 40, 24)]
+        for (rows, inputs, width) in
+            [(300, 256, 384), (1, 768, 128), (129, 1280, 256), (40, 192, 128), (7, 40, 24)]
         {
             let scale = (3.0 / inputs as f32).sqrt();
             let x = self.values(rows * inputs, 1.0);

@@ -55,7 +55,7 @@ impl<B: Backend> Bench<'_, B> {
 
     pub(super) fn normed_linear(&mut self) -> Result<(), BackendError> {
         for (rows, inputs, outputs) in
-            [(300, 768, 512), (5, 64, 256), (130, 1280, 256), (9, 96, 40)]
+            [(300, 768, 512), (5, 256, 256), (130, 1280, 256), (9, 96, 40)]
         {
             let stored = self.stored(inputs, outputs);
             let x = self.uneven(rows, inputs);
@@ -71,7 +71,9 @@ impl<B: Backend> Bench<'_, B> {
 
     pub(super) fn normed_linear_rotary(&mut self) -> Result<(), BackendError> {
         let packed = Packed::random(&[1, 130, 64, 3], 33, &mut self.random);
-        for (num_heads, head_dim, inputs) in [(4, 64, 512), (2, 128, 256), (2, 16, 96)] {
+        for (num_heads, head_dim, inputs) in
+            [(4, 64, 512), (4, 64, 256), (2, 128, 256), (2, 16, 96)]
+        {
             let spec = RotarySpec { num_heads, head_dim, base: 10_000.0 };
             let outputs = 3 * num_heads * head_dim;
             let stored = self.stored(inputs, outputs);
@@ -102,7 +104,7 @@ impl<B: Backend> Bench<'_, B> {
     /// A residual addition and the norm that follows it; and the same in other company.
     pub(super) fn residual_and_norm(&mut self) -> Result<(), BackendError> {
         for (rows, inputs, hidden, outputs) in
-            [(300, 128, 768, 512), (1, 1280, 256, 256), (70, 96, 96, 64), (257, 640, 1280, 256)]
+            [(300, 256, 768, 512), (1, 1280, 256, 256), (70, 96, 96, 64), (257, 640, 1280, 256)]
         {
             let scale = (3.0 / inputs as f32).sqrt();
             let weights = bytes(&self.values(hidden * inputs, scale));
