@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn knee_is_where_no_encoder_has_become_slower_yet() {
-        let rates = [vec![50.0, 99.0], vec![97.0, 100.0], vec![99.5, 99.2], vec![100.0, 96.0]];
+        let rates = [vec![50.0, 99.0], vec![98.5, 100.0], vec![99.5, 99.2], vec![100.0, 96.0]];
         assert_eq!(knee(&rates), 2, "the second encoder is slower in the last row");
         assert_eq!(knee(&rates[..2]), 1);
         assert_eq!(knee(&rates[..1]), 0);
