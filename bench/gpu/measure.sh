@@ -7,7 +7,7 @@
 #
 # PROGRAM is the release binary, TESTS a folder with the test binaries gpu_operations, gpu_runner and
 # gpu_full_depth, OUT a folder for logs, timelines and tables. Steps: proof sanitizer start speed peers;
-# all of them, some nine minutes on an H100, if none is named.
+# all of them if none is named, which takes more than ten minutes.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

@@ -362,7 +362,7 @@ impl Backend for CudaBackend {
     }
 
     fn generation(&self) -> u64 {
-        self.gemm.generation()
+        self.gemm.generation() << 1 | u64::from(self.is_fusing())
     }
 
     fn largest_token(&self, batch: &CudaBatch) -> u32 {
