@@ -158,7 +158,7 @@ def attention_ref(qkv, lengths, scale, slopes=None):
 def attention_cases(dtype, more):
     """(head_dim, shape, every test): the kernel for any chip, the one for this chip, and `more`."""
     for head_dim in HEAD_DIMS:
-        both = k.portable_shape(dtype, head_dim), k.best_shape(dtype, head_dim)
+        both = k.portable_shape(dtype, head_dim), k.best_shape(dtype, head_dim, 2000)
         for shape in dict.fromkeys(both):
             yield head_dim, shape, True
     for shape in more:
@@ -216,6 +216,37 @@ def check_attention(dtype, shapes=()):
         out.fill_(NAN)
         attend(qkv, out, cu, lengths)
         yield f"{name} sharp", error(out, attention_ref(qkv, lengths, scale)), 5 * bound
+
+
+def check_attention_resident(dtype):
+    longest = k.LONGEST_RESIDENT
+    if k.best_shape(dtype, 64, longest) != k.RESIDENT:
+        return
+    heads, streaming = 3, k.best_shape(dtype, 64, 2000)
+    bound = {"f16": 6e-4, "bf16": 5e-3}[dtype]
+    edges = [1, 15, 16, 17, 63, 64, 65, 80, 127, 128, 129, 144, 176, 191, 192]
+    lengths = edges + random_lengths(30, longest, 11)
+    cu, tokens = ragged(lengths)
+    qkv = random(tokens, 3, heads, 64, dtype=dtype, scale=1.5)
+    slopes = torch.tensor([0.5, 0.05, 0.003], device="cuda")
+    sharp = qkv.clone()
+    sharp[:, :2] *= 3.0
+    for name, qkv, slopes in (("", qkv, None), (" alibi", qkv, slopes), (" sharp", sharp, None)):
+        out, other = (poisoned(tokens, heads, 64, dtype=dtype) for _ in range(2))
+        k.attention(dtype, qkv, out, cu, lengths, heads, 64, 0.125, slopes, k.RESIDENT)()
+        more = 5 if name == " sharp" else 1
+        yield f"attention_resident{name}", error(out, attention_ref(qkv, lengths, 0.125, slopes)), more * bound
+        k.attention(dtype, qkv, other, cu, lengths, heads, 64, 0.125, slopes, streaming)()
+        yield f"attention_resident{name} differs from the other kernel", 1 - same(out, other), 0
+    spoiled, mine = qkv.clone(), torch.ones(tokens, dtype=torch.bool, device="cuda")
+    for s in range(0, len(lengths), 3):
+        mine[int(cu[s]) : int(cu[s + 1])] = False
+    spoiled[~mine] = NAN
+    first = out.clone()
+    out.fill_(0.0)
+    k.attention(dtype, spoiled, out, cu, lengths, heads, 64, 0.125, None, k.RESIDENT)()
+    yield "attention_resident beside NaN differs", 1 - same(first[mine], out[mine]), 0
+    yield "attention_resident NaN lost", int((~out[~mine].isnan()).sum()), 0
 
 
 def gelu_ref(x):
@@ -322,5 +353,12 @@ def check_convert(dtype):
 
 
 CHECKS = (
-    check_embed, check_layer_norm, check_rotary, check_attention, check_gelu, check_pool, check_convert
+    check_embed,
+    check_layer_norm,
+    check_rotary,
+    check_attention,
+    check_attention_resident,
+    check_gelu,
+    check_pool,
+    check_convert,
 )

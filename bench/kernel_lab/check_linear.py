@@ -27,6 +27,25 @@ def uneven(rows, cols, dtype):
     return ((torch.randn(rows, cols, device="cuda") * (1 + tile) + 0.4 * tile) * size).to(k.TORCH[dtype])
 
 
+def check_far_means(dtype):
+    """Rows are given up from a mean of eight deviations on, by either kernel."""
+    if not hopper(dtype):
+        return
+    means = 8.0 * 0.5 * torch.tensor([0.0, 0.98, -0.98, 1.02, -1.02], device="cuda")
+    # Two values beside each mean, so that the deviation is 0.5.
+    signs = 1 - 2 * (torch.arange(512, device="cuda") % 2)
+    x = (means[:, None] + 0.5 * signs).to(k.TORCH[dtype]).contiguous()
+    scales = poisoned(len(x))
+    k.scales_of_rows(dtype, x, scales, 0.0)()
+    given_up = torch.tensor([False, False, False, True, True], device="cuda")
+    yield "scales_of_rows, far means", int((scales.isnan() != given_up).sum()), 0
+    tiles = x.float().unflatten(1, (2, TILE))
+    moments = torch.stack((tiles.mean(-1), tiles.var(-1, unbiased=False) * TILE), -1).contiguous()
+    scales = poisoned(len(x))
+    k.scales_of_tiles(dtype, moments, scales, 512, 0.0)()
+    yield "scales_of_tiles, far means", int((scales.isnan() != given_up).sum()), 0
+
+
 def check_gated(dtype):
     if not hopper(dtype):
         return
@@ -94,4 +113,4 @@ def check_folded_norm(dtype):
         yield f"norm and linear_gelu {rows} x {depth} x {features}", steps(dtype, out, ref), 2
 
 
-CHECKS = (check_gated, check_residual, check_folded_norm)
+CHECKS = (check_gated, check_residual, check_far_means, check_folded_norm)

@@ -35,6 +35,8 @@ def builds(arch):
             yield "attention", dtype, head
             if head_dim % 64 == 0 and arch == "sm_90":
                 yield "attention_wgmma", dtype, head
+            if head_dim == 64 and arch == "sm_90":
+                yield "attention_resident_wgmma", dtype, head
 
 
 def resources(log):

@@ -87,9 +87,16 @@ class Shape:
     def shared(self, head_dim):
         if self.kernel == "attention_f32":
             return 0
+        if self.kernel == RESIDENT.kernel:
+            return (self.tile + 2 * LONGEST_RESIDENT) * head_dim * 2
         if self.kernel == "attention_wgmma":
             return (self.tile + 4 * self.key_block) * head_dim * 2
         return (self.tile + 4 * self.key_block) * (ceil_div(head_dim, 16) * 16 + 8) * 2
+
+
+# Keys and values of a whole sequence stay in shared memory; for heads of 64.
+RESIDENT = Shape("attention_resident_wgmma")
+LONGEST_RESIDENT = 192
 
 
 def mma(warps=4, row_tiles=1, key_block=64, blocks=4):
@@ -105,10 +112,12 @@ def portable_shape(dtype, head_dim):
     return Shape("attention", key_block=32 if head_dim > 80 else 64)
 
 
-def best_shape(dtype, head_dim):
+def best_shape(dtype, head_dim, longest):
     """What the program runs on the chip at hand."""
     if dtype != "f32" and head_dim in (64, 128) and arch() == "sm_90":
-        return Shape("attention_wgmma")
+        streaming = Shape("attention_wgmma")
+        fits = head_dim == 64 and streaming.tile < longest <= LONGEST_RESIDENT
+        return RESIDENT if fits else streaming
     return portable_shape(dtype, head_dim)
 
 
@@ -124,12 +133,15 @@ def attention_build(dtype, head_dim, shape):
 
 
 def attention(dtype, qkv, out, cu, lengths, heads, head_dim, scale, slopes=None, shape=None):
-    shape = shape or best_shape(dtype, head_dim)
-    tiles = attention_tiles(lengths, shape.tile)
+    shape = shape or best_shape(dtype, head_dim, max(lengths))
+    tiles, entry = attention_tiles(lengths, shape.tile), "attention"
+    if shape.kernel == RESIDENT.kernel:
+        # Whole sequences.
+        tiles, entry = tiles[tiles[:, 1] == 0, 0].contiguous(), "attention_resident"
     name, _, defines = attention_build(dtype, head_dim, shape)
-    entry = function(name, "attention", dtype, defines)
+    kernel = function(name, entry, dtype, defines)
     arguments = (qkv, out, cu, tiles, heads, scale, slopes)
-    return Launch(entry, (len(tiles) * heads,), 32 * shape.warps, arguments, shape.shared(head_dim))
+    return Launch(kernel, (len(tiles) * heads,), 32 * shape.warps, arguments, shape.shared(head_dim))
 
 
 def gelu(dtype, x):

@@ -28,13 +28,18 @@ PLAIN = ("embed", "layer_norm", "rotary", "gelu", "pool", "convert")
 SWEEP = [mma(4, 1, 32, 5), mma(8, 1, 64, 2), mma(4, 2, 32, 3)]
 
 
+def best_shapes(dtype, head_dim):
+    """For short and for long sequences."""
+    return [kernels.best_shape(dtype, head_dim, longest) for longest in (168, 2000)]
+
+
 def builds(dtypes, shapes):
     """Every module that the run will load."""
     for dtype in dtypes:
         yield from ((name, dtype, ()) for name in PLAIN)
         for head_dim in check.HEAD_DIMS:
-            for choose in (kernels.portable_shape, kernels.best_shape):
-                yield kernels.attention_build(dtype, head_dim, choose(dtype, head_dim))
+            for shape in (kernels.portable_shape(dtype, head_dim), *best_shapes(dtype, head_dim)):
+                yield kernels.attention_build(dtype, head_dim, shape)
     yield from (kernels.attention_build("f16", 64, shape) for shape in shapes)
 
 
@@ -98,8 +103,7 @@ def main():
             numbers["simple"].append((name, ms, rate, theirs))
 
     numbers["attention"] = []
-    best, portable = kernels.best_shape("f16", 64), kernels.portable_shape("f16", 64)
-    chosen = dict.fromkeys([best, portable, *shapes])
+    chosen = dict.fromkeys([*best_shapes("f16", 64), kernels.portable_shape("f16", 64), *shapes])
     for workload, name, ms, operations, moved in timing.attention(chosen):
         rate, bandwidth = operations / ms / 1e9, moved / ms / 1e6
         print(f"{workload:10} {name:66} {ms:.4f} ms {rate:5.0f} TFLOP/s {bandwidth:5.0f} GB/s")

@@ -22,7 +22,7 @@ DEPTHS, FEATURES = (320, 640, 1280, 2560), (1280, 2560, 5120, 10240)
 
 class Gelu:
     name, after = "linear_gelu", "gelu"
-    variants = ("", "PARTS=8", "CLUSTER=1,GROUP=16")
+    variants = ("", "PARTS=8", "CLUSTER=1")
     # ESM-2 3B with two batch sizes, then 650M.
     shapes = ((16384, 10240, 2560), (32768, 10240, 2560), (16384, 5120, 1280), (32768, 5120, 1280))
     random = staticmethod(random_case)

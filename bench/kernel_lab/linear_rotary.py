@@ -57,7 +57,7 @@ def whole(case, values, low, high):
 
 class Rotary:
     name, after = "linear_rotary", "rotary"
-    variants = ("", "PARTS=8", "CLUSTER=1,GROUP=16")
+    variants = ("", "PARTS=8", "CLUSTER=1")
     # q, k and v of ESM-2 3B with two batch sizes, then of 650M.
     shapes = ((16384, 7680, 2560), (32768, 7680, 2560), (16384, 3840, 1280), (32768, 3840, 1280))
 

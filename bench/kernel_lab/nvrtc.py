@@ -14,7 +14,10 @@ from pathlib import Path
 
 KERNELS = Path(__file__).resolve().parents[2] / "crates/backend/src/cuda/kernels"
 # Files in front of a kernel file, where it is not element.cu alone.
-FRONT = dict.fromkeys(("attention", "attention_wgmma"), ("element", "attention_parts"))
+FRONT = {"attention": ("element", "attention_parts")}
+FRONT |= dict.fromkeys(
+    ("attention_wgmma", "attention_resident_wgmma"), ("element", "attention_parts", "attention_parts_wgmma")
+)
 FRONT["gelu"] = ("element", "gelu_parts")
 FRONT |= dict.fromkeys(("convert", "folded_norm"), ("element", "stored_parts"))
 FRONT |= dict.fromkeys(

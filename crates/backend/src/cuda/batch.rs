@@ -15,8 +15,9 @@ const ALIGNMENT: usize = 256;
 /// The integer arrays of one packed batch, on the device.
 ///
 /// # Shape
-/// As [`PackedView`], and `tiles` i32 `[num_tiles, 2]`: sequence and first query row of every
-/// piece of attention, longest sequences first.
+/// As [`PackedView`]; `longest_first` i32 `[num_seqs]`, the sequences by falling length; and
+/// `tiles` i32 `[num_tiles, 2]`, sequence and first query row of every piece of attention in the
+/// same order.
 #[derive(Debug)]
 pub struct CudaBatch {
     block: Arc<DeviceBuffer>,
@@ -34,6 +35,7 @@ struct Layout {
     tiles: usize,
     cu_seqlens: usize,
     position_ids: usize,
+    longest_first: usize,
     tile_list: usize,
     bytes: usize,
 }
@@ -48,8 +50,18 @@ impl Layout {
         };
         let cu_seqlens = place((sequences + 1) * 4);
         let position_ids = place(tokens * 4);
+        let longest_first = place(sequences * 4);
         let tile_list = place(tiles * 8);
-        Self { tokens, sequences, tiles, cu_seqlens, position_ids, tile_list, bytes: end }
+        Self {
+            tokens,
+            sequences,
+            tiles,
+            cu_seqlens,
+            position_ids,
+            longest_first,
+            tile_list,
+            bytes: end,
+        }
     }
 }
 
@@ -76,6 +88,10 @@ impl CudaBatch {
 
     pub(super) fn position_ids(&self) -> u64 {
         self.block.address() + self.layout.position_ids as u64
+    }
+
+    pub(super) fn longest_first(&self) -> u64 {
+        self.block.address() + self.layout.longest_first as u64
     }
 
     pub(super) fn tiles(&self) -> u64 {
@@ -118,8 +134,9 @@ impl Staging {
         self.ready.synchronize()?;
         let input_ids = view.input_ids();
         let cu_seqlens = view.cu_seqlens();
-        let tiles = attention_tiles(cu_seqlens);
-        let layout = Layout::new(input_ids.len(), cu_seqlens.len() - 1, tiles.len() / 2);
+        let order = longest_first(cu_seqlens);
+        let tiles = attention_tiles(&order);
+        let layout = Layout::new(input_ids.len(), order.len(), tiles.len() / 2);
         if layout.bytes > self.block.bytes() {
             self.pinned = PinnedBuffer::new(&self.context, layout.bytes, PinnedUse::Write)?;
             self.block = Arc::new(DeviceBuffer::new(&self.context, layout.bytes)?);
@@ -128,6 +145,8 @@ impl Staging {
         write(pinned, 0, input_ids.iter().map(|id| id.to_ne_bytes()));
         write(pinned, layout.cu_seqlens, cu_seqlens.iter().map(|at| at.to_ne_bytes()));
         write(pinned, layout.position_ids, view.position_ids().iter().map(|p| p.to_ne_bytes()));
+        let sequences = order.iter().map(|(_, sequence)| sequence.to_ne_bytes());
+        write(pinned, layout.longest_first, sequences);
         write(pinned, layout.tile_list, tiles.iter().map(|tile| tile.to_ne_bytes()));
         self.started.record(stream)?;
         // SAFETY: the block on the device is as large as the pinned one, which is written again
@@ -162,16 +181,20 @@ fn write(to: &mut [u8], start: usize, words: impl Iterator<Item = [u8; 4]>) {
     }
 }
 
-/// (sequence, first query row) of every tile, longest sequences first: the last blocks to run are
-/// then short ones.
-fn attention_tiles(cu_seqlens: &[i32]) -> Vec<i32> {
+/// (length, sequence), longest sequences first: the last blocks to run are then short ones.
+fn longest_first(cu_seqlens: &[i32]) -> Vec<(i32, i32)> {
     let mut order: Vec<(i32, i32)> =
         cu_seqlens.windows(2).zip(0..).map(|(w, sequence)| (w[1] - w[0], sequence)).collect();
     order.sort_by_key(|&(length, sequence)| (std::cmp::Reverse(length), sequence));
+    order
+}
+
+/// (sequence, first query row) of every tile of sequences of these lengths.
+fn attention_tiles(order: &[(i32, i32)]) -> Vec<i32> {
     let rows = |length| (0..length).step_by(ATTENTION_TILE);
     order
-        .into_iter()
-        .flat_map(|(length, sequence)| rows(length).flat_map(move |row| [sequence, row]))
+        .iter()
+        .flat_map(|&(length, sequence)| rows(length).flat_map(move |row| [sequence, row]))
         .collect()
 }
 
@@ -182,7 +205,9 @@ mod tests {
     #[test]
     fn attention_tiles_cover_every_row_once_and_begin_with_the_longest() {
         let cu_seqlens = [0, 1, 130, 194, 259];
-        let tiles = attention_tiles(&cu_seqlens);
+        let order = longest_first(&cu_seqlens);
+        assert_eq!(order, [(129, 1), (65, 3), (64, 2), (1, 0)]);
+        let tiles = attention_tiles(&order);
         let pairs: Vec<_> = tiles.chunks(2).map(|pair| (pair[0], pair[1])).collect();
         assert_eq!(pairs, [(1, 0), (1, 64), (1, 128), (3, 0), (3, 64), (2, 0), (0, 0)]);
     }
@@ -190,9 +215,10 @@ mod tests {
     #[test]
     fn layout_arrays_lie_apart_and_aligned() {
         let layout = Layout::new(3, 2, 5);
-        let starts = [layout.cu_seqlens, layout.position_ids, layout.tile_list];
-        assert_eq!(starts, [256, 512, 768]);
-        assert_eq!(layout.bytes, 768 + 40);
+        let starts =
+            [layout.cu_seqlens, layout.position_ids, layout.longest_first, layout.tile_list];
+        assert_eq!(starts, [256, 512, 768, 1024]);
+        assert_eq!(layout.bytes, 1024 + 40);
     }
 
     #[test]

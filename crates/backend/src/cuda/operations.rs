@@ -249,24 +249,30 @@ impl CudaBackend {
         if let Some(slopes) = spec.alibi_slopes {
             BackendError::expect("attention", "number of slopes", slopes.len(), spec.num_heads)?;
         }
-        let file = self.attention_file(spec)?;
+        let file = self.attention_file(spec)?.for_seqlens(batch.max_seqlen);
+        let (name, pieces, blocks) = match file {
+            KernelFile::AttentionResident => {
+                ("attention_resident", batch.longest_first(), batch.num_seqs())
+            }
+            _ => ("attention", batch.tiles(), batch.num_tiles()),
+        };
         self.context.bind()?;
         let slopes = spec.alibi_slopes.map(|slopes| self.slopes(slopes)).transpose()?;
         let geometry = Geometry {
-            grid: (batch.num_tiles() * spec.num_heads, 1),
+            grid: (blocks * spec.num_heads, 1),
             block: 2 * ATTENTION_TILE,
             shared_bytes: file.dynamic_shared_bytes(self.precision),
         };
         Ok(self.launch(
             family::ATTENTION,
             file,
-            "attention",
+            name,
             geometry,
             &[
                 Arg::Pointer(qkv.address()),
                 Arg::Pointer(out.address()),
                 Arg::Pointer(batch.cu_seqlens()),
-                Arg::Pointer(batch.tiles()),
+                Arg::Pointer(pieces),
                 Arg::count(spec.num_heads),
                 Arg::Float(spec.softmax_scale),
                 pointer_or_null(slopes.as_ref().map(|slopes| slopes.address())),

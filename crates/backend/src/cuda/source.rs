@@ -22,6 +22,9 @@ pub(super) enum KernelFile {
     AttentionHopper {
         head_dim: usize,
     },
+    /// The same for heads of [`RESIDENT_HEAD_DIM`] and sequences of at most
+    /// [`RESIDENT_SEQLEN`] tokens.
+    AttentionResident,
     /// A linear layer and the step behind it on Hopper's warpgroup instructions.
     LinearHopper {
         step: LinearStep,
@@ -52,6 +55,7 @@ const STORED_PARTS: &str = include_str!("kernels/stored_parts.cu");
 const GELU_PARTS: &str = include_str!("kernels/gelu_parts.cu");
 const LINEAR_PARTS: &str = include_str!("kernels/linear_parts_wgmma.cu");
 const ATTENTION_PARTS: &str = include_str!("kernels/attention_parts.cu");
+const ATTENTION_HOPPER_PARTS: &str = include_str!("kernels/attention_parts_wgmma.cu");
 
 /// Head widths that attention is tested for.
 ///
@@ -69,7 +73,7 @@ impl KernelFile {
         let mut files = Self::PLAIN.to_vec();
         files.push(Self::attention(precision, capability, 64));
         if has_linear(precision, capability) {
-            files.push(Self::FoldedNorm);
+            files.extend([Self::AttentionResident, Self::FoldedNorm]);
             use LinearStep::{Gated, Gelu, Residual, Rotary};
             let steps = [(Gelu, 16), (Rotary, 16), (Residual, 16), (Residual, 8), (Gated, 8)];
             files.extend(steps.map(|(step, parts)| Self::LinearHopper { step, parts }));
@@ -82,7 +86,7 @@ impl KernelFile {
         let mut files = Self::PLAIN.to_vec();
         files.extend(HEAD_DIMS.map(|head_dim| Self::attention(precision, capability, head_dim)));
         if has_linear(precision, capability) {
-            files.push(Self::FoldedNorm);
+            files.extend([Self::AttentionResident, Self::FoldedNorm]);
             for step in LinearStep::ALL {
                 files.extend(PARTS.map(|parts| Self::LinearHopper { step, parts }));
             }
@@ -98,6 +102,15 @@ impl KernelFile {
         } else {
             Self::Attention { head_dim }
         }
+    }
+
+    /// The attention for a batch whose longest sequence has `max_seqlen` tokens.
+    pub(super) fn for_seqlens(self, max_seqlen: usize) -> Self {
+        let fits = self == Self::AttentionHopper { head_dim: RESIDENT_HEAD_DIM }
+            // Shorter ones have a single tile of queries, to which all keys come once anyway.
+            && max_seqlen > ATTENTION_TILE
+            && max_seqlen <= RESIDENT_SEQLEN;
+        if fits { Self::AttentionResident } else { self }
     }
 
     /// A linear layer and the step behind it in one kernel, where a chip and a layer have one.
@@ -130,6 +143,7 @@ impl KernelFile {
             Self::Attention { .. } if precision == Precision::F32 => "attention_f32",
             Self::Attention { .. } => "attention",
             Self::AttentionHopper { .. } => "attention_wgmma",
+            Self::AttentionResident => "attention_resident_wgmma",
             Self::LinearHopper { step: LinearStep::Gelu, .. } => "linear_gelu_wgmma",
             Self::LinearHopper { step: LinearStep::Gated, .. } => "linear_gated_wgmma",
             Self::LinearHopper { step: LinearStep::Rotary, .. } => "linear_rotary_wgmma",
@@ -152,7 +166,12 @@ impl KernelFile {
             }
             Self::Attention { .. } => &[ATTENTION_PARTS, include_str!("kernels/attention.cu")],
             Self::AttentionHopper { .. } => {
-                &[ATTENTION_PARTS, include_str!("kernels/attention_wgmma.cu")]
+                let entry = include_str!("kernels/attention_wgmma.cu");
+                &[ATTENTION_PARTS, ATTENTION_HOPPER_PARTS, entry]
+            }
+            Self::AttentionResident => {
+                let entry = include_str!("kernels/attention_resident_wgmma.cu");
+                &[ATTENTION_PARTS, ATTENTION_HOPPER_PARTS, entry]
             }
             Self::LinearHopper { step: LinearStep::Gelu, .. } => {
                 &[LINEAR_PARTS, GELU_PARTS, include_str!("kernels/linear_gelu_wgmma.cu")]
@@ -173,16 +192,22 @@ impl KernelFile {
     /// Options of the compiler for a chip such as `sm_80`.
     pub(super) fn options(self, precision: Precision, arch: &str) -> Vec<String> {
         // Warpgroup instructions need the target that promises this chip alone.
-        let is_hopper = matches!(self, Self::AttentionHopper { .. } | Self::LinearHopper { .. });
+        let is_hopper = matches!(
+            self,
+            Self::AttentionHopper { .. } | Self::AttentionResident | Self::LinearHopper { .. }
+        );
         let feature = if is_hopper { "a" } else { "" };
         let mut options = vec![
             format!("--gpu-architecture={arch}{feature}"),
             "--std=c++17".to_owned(),
             format!("-DELEMENT_{}", precision.name().to_uppercase()),
         ];
-        if let Self::Attention { head_dim } | Self::AttentionHopper { head_dim } = self {
-            options.push(format!("-DHEAD_DIM={head_dim}"));
-        }
+        let head_dim = match self {
+            Self::Attention { head_dim } | Self::AttentionHopper { head_dim } => Some(head_dim),
+            Self::AttentionResident => Some(RESIDENT_HEAD_DIM),
+            _ => None,
+        };
+        options.extend(head_dim.map(|head_dim| format!("-DHEAD_DIM={head_dim}")));
         if let Self::LinearHopper { parts, .. } = self {
             options.push(format!("-DPARTS={parts}"));
         }
@@ -198,6 +223,10 @@ impl KernelFile {
                 (ATTENTION_TILE + 4 * key_block) * (head_dim.next_multiple_of(16) + 8) * 2
             }
             Self::AttentionHopper { head_dim } => (ATTENTION_TILE + 4 * 64) * head_dim * 2,
+            // A tile of queries, all keys and all values.
+            Self::AttentionResident => {
+                (ATTENTION_TILE + 2 * RESIDENT_SEQLEN) * RESIDENT_HEAD_DIM * 2
+            }
             // Four stages of x and weights, a panel for each of eight warps, and the barriers.
             Self::LinearHopper { .. } => 4 * 49_152 + 16_384 + 4 * 16,
             _ => 0,
@@ -223,7 +252,11 @@ fn has_linear(precision: Precision, capability: (u32, u32)) -> bool {
 /// Width of the heads that a linear layer rotates.
 pub(super) const ROTARY_HEAD_DIM: usize = 64;
 
-/// Query rows that a block of any attention kernel takes.
+/// Width of heads, and tokens of a sequence, whose keys and values a block keeps.
+const RESIDENT_HEAD_DIM: usize = 64;
+const RESIDENT_SEQLEN: usize = 192;
+
+/// Query rows that a block of any attention kernel takes at once.
 pub(super) const ATTENTION_TILE: usize = 64;
 
 /// Refuses a precision that a chip cannot compute in.
@@ -259,6 +292,22 @@ mod tests {
         assert!(!is_hopper(Precision::F16, (9, 0), 80));
         for other in [(7, 5), (8, 0), (8, 9), (10, 0), (12, 0)] {
             assert!(!is_hopper(Precision::F16, other, 64));
+        }
+    }
+
+    #[test]
+    fn attention_keeps_keys_of_whole_sequences_where_they_fit_and_are_read_twice() {
+        let hopper = KernelFile::attention(Precision::F16, (9, 0), 64);
+        let kept = |seqlen| hopper.for_seqlens(seqlen) == KernelFile::AttentionResident;
+        assert!(kept(65) && kept(192));
+        assert!(!kept(64) && !kept(193));
+        for (precision, capability, head_dim) in [
+            (Precision::F16, (9, 0), 128),
+            (Precision::F32, (9, 0), 64),
+            (Precision::F16, (8, 0), 64),
+        ] {
+            let file = KernelFile::attention(precision, capability, head_dim);
+            assert_eq!(file.for_seqlens(168), file);
         }
     }
 

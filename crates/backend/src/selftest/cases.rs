@@ -10,6 +10,9 @@ use crate::{
 /// Lengths around the borders of tiles: 16 rows of a warp, 64 of a block.
 pub(super) const RAGGED: [usize; 14] = [1, 130, 2, 15, 16, 17, 31, 33, 63, 64, 65, 128, 129, 300];
 
+/// Lengths that all fit where a device keeps whole sequences.
+const SHORT: [usize; 9] = [65, 1, 192, 64, 17, 129, 191, 40, 168];
+
 /// f32 values as a stored tensor.
 pub(super) fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
@@ -134,9 +137,11 @@ impl<B: Backend> Bench<'_, B> {
 
     pub(super) fn attention(&mut self) -> Result<(), BackendError> {
         for head_dim in [16, 24, 32, 64, 80, 128] {
-            for alibi in [false, true] {
+            for (lengths, alibi) in
+                [(&RAGGED[..], false), (&RAGGED, true), (&SHORT, false), (&SHORT, true)]
+            {
                 let num_heads = 3;
-                let packed = Packed::random(&RAGGED, 33, &mut self.random);
+                let packed = Packed::random(lengths, 33, &mut self.random);
                 let qkv = self.values(packed.tokens() * 3 * num_heads * head_dim, 2.0);
                 let slopes = [0.5, 0.25, 0.707];
                 let spec = AttentionSpec {
@@ -147,7 +152,9 @@ impl<B: Backend> Bench<'_, B> {
                 };
                 let actual = attended(self.backend, &packed, spec, &qkv)?;
                 let expected = attended(&self.twin, &packed, spec, &qkv)?;
-                let name = format!("heads of {head_dim}{}", if alibi { ", ALiBi" } else { "" });
+                let sequences = lengths.len();
+                let slopes = if alibi { ", ALiBi" } else { "" };
+                let name = format!("{sequences} sequences, heads of {head_dim}{slopes}");
                 self.compare("attention", name, &actual, &expected, num_heads * head_dim);
             }
         }

@@ -82,6 +82,7 @@ pub fn check_operations<B: Backend>(
     bench.rotary()?;
     bench.linear_rotary()?;
     bench.normed_linear()?;
+    bench.normed_linear_far_means()?;
     bench.normed_linear_rotary()?;
     bench.residual_and_norm()?;
     bench.overwritten_and_norm()?;

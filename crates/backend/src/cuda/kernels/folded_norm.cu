@@ -5,9 +5,17 @@
 // the product applies to its sums. The host puts stored_parts.cu before it.
 //
 // Rounding the weights leaves them a sum of a few steps of rounding, so a mean that is not small beside the
-// deviation costs as many digits as it is larger.
+// deviation costs as many digits as it is larger. (Nothing behind the residual additions of a model sees a
+// common shift of a row, so training has no reason to make one.) A row whose mean is more than MOST deviations
+// becomes NaN and is flagged as such, like one that overflows: better computed again than silently less exact.
 
 constexpr int BLOCK = 256;
+constexpr float MOST = 8.0f;
+
+static __device__ __forceinline__ float scale_of(float mean, float variance, float eps) {
+    const float scale = rsqrtf(variance + eps);
+    return fabsf(mean) * scale > MOST ? __int_as_float(0x7fffffff) : scale;
+}
 
 // A block of BLOCK threads makes a row of the layer: grid `rows` of the stored weights. `bias` has f32 values.
 template <typename Stored>
@@ -72,7 +80,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
         for (int i = 0; i < VECTOR; ++i) squares += (v.at[i] - mean) * (v.at[i] - mean);
     }
     squares = warp_sum(squares);
-    if (lane_index() == 0) scales[row] = rsqrtf(squares / static_cast<float>(cols) + eps);
+    if (lane_index() == 0) scales[row] = scale_of(mean, squares / static_cast<float>(cols), eps);
 }
 
 // The same from what linear_residual_wgmma.cu leaves: for each row and each of its `tiles` the mean of the
@@ -91,5 +99,5 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
         mean += off / (count + 1.0f);
         squares += tile.y + off * off * (each * count / (count + 1.0f));
     }
-    scales[row] = rsqrtf(squares / static_cast<float>(cols) + eps);
+    scales[row] = scale_of(mean, squares / static_cast<float>(cols), eps);
 }

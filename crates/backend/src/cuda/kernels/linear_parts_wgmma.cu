@@ -35,10 +35,10 @@
 #ifndef PARTS
 #define PARTS 16
 #endif
-// Clusters with tiles below each other before the next column of tiles: blocks that run together
-// should read few different rows and few different weights.
-#ifndef GROUP
-#define GROUP 8
+// Tiles side by side before those below: all blocks together are at work on a few rows of x, which soon
+// nobody needs, and on weights (13 MB at depth 2,560) that stay in the L2 cache until x has passed by.
+#ifndef ACROSS
+#define ACROSS 10
 #endif
 
 // What a kernel is declared with.
@@ -133,12 +133,23 @@ static __device__ __forceinline__ void meet() {
 #endif
 }
 
+// What passes through the L2 cache by this policy is the first to leave it.
+#define PASSING "createpolicy.fractional.L2::evict_first.b64 policy, 1.0; "
+
+template <bool PASSES>
 static __device__ __forceinline__ void load_box(unsigned to, const TensorMap& map, int column, int row,
                                                 unsigned barrier) {
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
-                 "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
-                 "l"(&map), "r"(column), "r"(row), "r"(barrier)
-                 : "memory");
+    if (PASSES)
+        asm volatile("{ .reg .b64 policy; " PASSING
+                     "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+                     ".L2::cache_hint [%0], [%1, {%2, %3}], [%4], policy; }" ::"r"(to),
+                     "l"(&map), "r"(column), "r"(row), "r"(barrier)
+                     : "memory");
+    else
+        asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+                     "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
+                     "l"(&map), "r"(column), "r"(row), "r"(barrier)
+                     : "memory");
 }
 
 // The same place of all blocks of the cluster gets the box, and their barriers the count.
@@ -151,24 +162,24 @@ static __device__ __forceinline__ void load_box_for_all(unsigned to, const Tenso
                  "h"(static_cast<unsigned short>((1 << CLUSTER) - 1))
                  : "memory");
 #else
-    load_box(to, map, column, row, barrier);
+    load_box<false>(to, map, column, row, barrier);
 #endif
 }
 
 // Rows outside the tensor are not written.
+template <bool PASSES>
 static __device__ __forceinline__ void store_box(const TensorMap& map, int column, int row, unsigned from) {
-#ifdef STREAM_OUT
-    // The first to leave the L2 cache: nobody reads it before all of it is written.
-    asm volatile("{ .reg .b64 policy; createpolicy.fractional.L2::evict_first.b64 policy, 1.0; "
-                 "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group.L2::cache_hint "
-                 "[%0, {%1, %2}], [%3], policy; }" ::"l"(&map),
-                 "r"(column), "r"(row), "r"(from)
-                 : "memory");
-#else
-    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(&map),
-                 "r"(column), "r"(row), "r"(from)
-                 : "memory");
-#endif
+    if (PASSES)
+        asm volatile("{ .reg .b64 policy; " PASSING
+                     "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group.L2::cache_hint "
+                     "[%0, {%1, %2}], [%3], policy; }" ::"l"(&map),
+                     "r"(column), "r"(row), "r"(from)
+                     : "memory");
+    else
+        asm volatile(
+            "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(&map),
+            "r"(column), "r"(row), "r"(from)
+            : "memory");
     asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 
@@ -264,10 +275,10 @@ struct Tiles {
 
     // First row and first feature.
     __device__ __forceinline__ int2 tile() const {
-        const int band = index / (GROUP * wide), in_band = index % (GROUP * wide);
-        const int height = min(GROUP, high - band * GROUP);
-        const int cluster = band * GROUP + in_band % height;
-        return make_int2((cluster * CLUSTER + rank) * TILE_ROWS, in_band / height * TILE_FEATURES);
+        const int band = index / (ACROSS * high), in_band = index % (ACROSS * high);
+        const int across = min(ACROSS, wide - band * ACROSS);
+        return make_int2((in_band / across * CLUSTER + rank) * TILE_ROWS,
+                         (band * ACROSS + in_band % across) * TILE_FEATURES);
     }
 };
 
@@ -289,7 +300,7 @@ static __device__ __forceinline__ void produce(Tiles tiles, Ring ring, const Ten
             // The first round finds all places free: nothing precedes the first phase.
             wait_for(ring.empty(turn.stage), turn.parity ^ 1);
             expect_stage(full);
-            load_box(to, x, at, tile.x, full);
+            load_box<Step::PASSES>(to, x, at, tile.x, full);
             load_box_for_all(to + (TILE_ROWS + share) * DEEP * 2, weights, at, share_row, full);
         }
     }
@@ -307,6 +318,8 @@ struct Kept {
 //   OUT_FEATURES     features of a tile that are stored: all of them; or half, the first words of the tile,
 //                    and then a tile has rows of the upper and of the lower half of the weights, as many of
 //                    either, one behind the other;
+//   PASSES           whether x and out are the first to leave the L2 cache, so that weights stay: a fiftieth
+//                    faster where those of ACROSS tiles fit there, a twentieth slower where they do not;
 //   LEAD             slots before the way out begins, which takes the others;
 //   start(row, feature)  the next tile, of which the warp has 16 rows: called before its sums are done, so
 //                    that what depends on the place alone can be on its way meanwhile;
@@ -325,6 +338,7 @@ static __device__ constexpr int pieces_out(int slot) {
     return slot <= Step::LEAD ? 0 : (slot - Step::LEAD) * pieces<Step>() / (SLOTS - Step::LEAD);
 }
 
+template <bool PASSES>
 static __device__ __forceinline__ void send(const Kept& kept, int piece, unsigned panel, const TensorMap& out,
                                             int rows) {
     const int lane = lane_index();
@@ -342,7 +356,7 @@ static __device__ __forceinline__ void send(const Kept& kept, int piece, unsigne
         // The copy engine reads shared memory by another path than it was written.
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
         __syncwarp();
-        if (lane == 0 && kept.row < rows) store_box(out, kept.feature + piece / 4 * 64, kept.row, panel);
+        if (lane == 0 && kept.row < rows) store_box<PASSES>(out, kept.feature + piece / 4 * 64, kept.row, panel);
     }
 }
 
@@ -359,7 +373,7 @@ static __device__ __forceinline__ void finish(Step& step, Kept& kept, int part, 
 #pragma unroll
         for (int i = 0; i < MOST; ++i) {
             const int piece = pieces_out<Step>(slot) + i;
-            if (piece < pieces_out<Step>(slot + 1)) send(kept, piece, panel, out, rows);
+            if (piece < pieces_out<Step>(slot + 1)) send<Step::PASSES>(kept, piece, panel, out, rows);
         }
     }
 }

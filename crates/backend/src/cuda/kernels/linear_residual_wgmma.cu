@@ -6,6 +6,7 @@
 
 struct Residual {
     static constexpr int OUT_FEATURES = TILE_FEATURES;
+    static constexpr bool PASSES = false;
     // A slot's words leave in the same slot.
     static constexpr int LEAD = 0;
 

@@ -12,6 +12,7 @@ constexpr int PAIRED_BLOCKS = HEAD_BLOCKS / 2;
 
 struct Rotation {
     static constexpr int OUT_FEATURES = TILE_FEATURES;
+    static constexpr bool PASSES = true;
     // In a slot all heads of the tile have one pair of blocks rotated: an angle is loaded once for four
     // heads, and a slot has about as much to do as one of GELU.
     static constexpr int LEAD = PAIRED_BLOCKS;
