@@ -231,18 +231,18 @@ def check_attention_resident(dtype):
     slopes = torch.tensor([0.5, 0.05, 0.003], device="cuda")
     sharp = qkv.clone()
     sharp[:, :2] *= 3.0
-    for name, qkv, slopes in (("", qkv, None), (" alibi", qkv, slopes), (" sharp", sharp, None)):
+    for name, inputs, each in (("alibi", qkv, slopes), ("sharp", sharp, None), ("plain", qkv, None)):
         out, other = (poisoned(tokens, heads, 64, dtype=dtype) for _ in range(2))
-        k.attention(dtype, qkv, out, cu, lengths, heads, 64, 0.125, slopes, k.RESIDENT)()
-        more = 5 if name == " sharp" else 1
-        yield f"attention_resident{name}", error(out, attention_ref(qkv, lengths, 0.125, slopes)), more * bound
-        k.attention(dtype, qkv, other, cu, lengths, heads, 64, 0.125, slopes, streaming)()
-        yield f"attention_resident{name} differs from the other kernel", 1 - same(out, other), 0
+        k.attention(dtype, inputs, out, cu, lengths, heads, 64, 0.125, each, k.RESIDENT)()
+        ref = attention_ref(inputs, lengths, 0.125, each)
+        yield f"attention_resident {name}", error(out, ref), 5 * bound if name == "sharp" else bound
+        k.attention(dtype, inputs, other, cu, lengths, heads, 64, 0.125, each, streaming)()
+        yield f"attention_resident {name} differs from attention", 1 - same(out, other), 0
+    first = out.clone()
     spoiled, mine = qkv.clone(), torch.ones(tokens, dtype=torch.bool, device="cuda")
     for s in range(0, len(lengths), 3):
         mine[int(cu[s]) : int(cu[s + 1])] = False
     spoiled[~mine] = NAN
-    first = out.clone()
     out.fill_(0.0)
     k.attention(dtype, spoiled, out, cu, lengths, heads, 64, 0.125, None, k.RESIDENT)()
     yield "attention_resident beside NaN differs", 1 - same(first[mine], out[mine]), 0

@@ -74,9 +74,9 @@ def source_of(name):
     return "".join((KERNELS / f"{part}.cu").read_text() for part in parts)
 
 
-def compile_kernel(name, dtype, arch, defines=(), verbose=False):
-    """The cubin of `name`.cu for `arch` ("sm_90") and the compiler's log."""
-    source = source_of(name)
+def compile_kernel(name, dtype, arch, defines=(), verbose=False, source=None):
+    """The cubin of `name`.cu, or of another source, for `arch` ("sm_90"), and the compiler's log."""
+    source = source or source_of(name)
     options = [f"--gpu-architecture={arch}", "--std=c++17", f"-DELEMENT_{dtype.upper()}"]
     options += [f"-D{d}" for d in defines]
     if verbose:
