@@ -135,6 +135,16 @@ static __device__ __forceinline__ void meet() {
 
 // What passes through the L2 cache by this policy is the first to leave it.
 #define PASSING "createpolicy.fractional.L2::evict_first.b64 policy, 1.0; "
+#ifndef X_PASSES
+#define X_PASSES Step::PASSES
+#endif
+#ifndef OUT_PASSES
+#define OUT_PASSES Step::PASSES
+#endif
+// WEIGHTS_KEPT: the share of the weights, such as 0.25, that stays there until the last rows of x have seen them;
+// none without it.
+#define STRING_OF(value) #value
+#define TEXT_OF(macro) STRING_OF(macro)
 
 template <bool PASSES>
 static __device__ __forceinline__ void load_box(unsigned to, const TensorMap& map, int column, int row,
@@ -154,8 +164,15 @@ static __device__ __forceinline__ void load_box(unsigned to, const TensorMap& ma
 
 // The same place of all blocks of the cluster gets the box, and their barriers the count.
 static __device__ __forceinline__ void load_box_for_all(unsigned to, const TensorMap& map, int column,
-                                                        int row, unsigned barrier) {
-#if CLUSTER > 1
+                                                        int row, unsigned barrier,
+                                                        unsigned long long policy) {
+#if defined(WEIGHTS_KEPT) && CLUSTER > 1
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+                 ".multicast::cluster.L2::cache_hint [%0], [%1, {%2, %3}], [%4], %5, %6;" ::"r"(to),
+                 "l"(&map), "r"(column), "r"(row), "r"(barrier),
+                 "h"(static_cast<unsigned short>((1 << CLUSTER) - 1)), "l"(policy)
+                 : "memory");
+#elif CLUSTER > 1
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
                  ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
                  "l"(&map), "r"(column), "r"(row), "r"(barrier),
@@ -271,6 +288,13 @@ struct Tiles {
     }
 
     __device__ __forceinline__ bool more() const { return index < high * wide; }
+
+    // Whether this block's next tile has other weights.
+    __device__ __forceinline__ bool are_last_rows() const {
+        const int band = index / (ACROSS * high), across = min(ACROSS, wide - band * ACROSS);
+        return index + step >= band * ACROSS * high + across * high;
+    }
+
     __device__ __forceinline__ void next() { index += step; }
 
     // First row and first feature.
@@ -281,6 +305,18 @@ struct Tiles {
                          (band * ACROSS + in_band % across) * TILE_FEATURES);
     }
 };
+
+static __device__ __forceinline__ unsigned long long weights_policy(bool are_last_rows) {
+    unsigned long long policy = 0;
+#ifdef WEIGHTS_KEPT
+    if (are_last_rows)
+        asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    else
+        asm volatile("createpolicy.fractional.L2::evict_last.b64 %0, " TEXT_OF(WEIGHTS_KEPT) ";"
+                     : "=l"(policy));
+#endif
+    return policy;
+}
 
 // One thread's work: every stage of every tile, as soon as its place is free in all blocks that share it.
 template <class Step>
@@ -295,13 +331,15 @@ static __device__ __forceinline__ void produce(Tiles tiles, Ring ring, const Ten
         const int share_row = Step::OUT_FEATURES == TILE_FEATURES
                                   ? tile.y + share
                                   : tile.y / 2 + static_cast<int>(tiles.rank) * (features / 2);
+        const unsigned long long policy = weights_policy(tiles.are_last_rows());
         for (int at = 0; at < depth; at += DEEP, turn.next()) {
             const unsigned full = ring.full(turn.stage), to = ring.stage(turn.stage);
             // The first round finds all places free: nothing precedes the first phase.
             wait_for(ring.empty(turn.stage), turn.parity ^ 1);
             expect_stage(full);
-            load_box<Step::PASSES>(to, x, at, tile.x, full);
-            load_box_for_all(to + (TILE_ROWS + share) * DEEP * 2, weights, at, share_row, full);
+            load_box<X_PASSES>(to, x, at, tile.x, full);
+            load_box_for_all(to + (TILE_ROWS + share) * DEEP * 2, weights, at, share_row, full,
+                             policy);
         }
     }
 }
@@ -373,7 +411,7 @@ static __device__ __forceinline__ void finish(Step& step, Kept& kept, int part, 
 #pragma unroll
         for (int i = 0; i < MOST; ++i) {
             const int piece = pieces_out<Step>(slot) + i;
-            if (piece < pieces_out<Step>(slot + 1)) send<Step::PASSES>(kept, piece, panel, out, rows);
+            if (piece < pieces_out<Step>(slot + 1)) send<OUT_PASSES>(kept, piece, panel, out, rows);
         }
     }
 }
