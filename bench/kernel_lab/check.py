@@ -85,27 +85,18 @@ def check_layer_norm(dtype):
     for rows, cols in ((3, 8), (77, 17), (130, 320), (65, 768), (33, 1280), (513, 2560), (9, 2563), (9, 5120)):
         x = random(rows, cols, dtype=dtype, scale=3.0)
         x += 20.0
-        delta = random(rows, cols, dtype=dtype, scale=2.0)
         gamma, beta = random(cols), random(cols)
         norm = torch.nn.functional.layer_norm
-
-        def ref(v):
-            return norm(v.double(), (cols,), gamma.double(), beta.double(), 1e-5)
-
+        ref = norm(x.double(), (cols,), gamma.double(), beta.double(), 1e-5)
         out = poisoned(rows, cols, dtype=dtype)
         k.layer_norm(dtype, x, gamma, beta, out, 1e-5)()
-        yield f"layer_norm {cols}", error(out, ref(x)), bound
+        yield f"layer_norm {cols}", error(out, ref), bound
         part = poisoned(1, cols, dtype=dtype)
         k.layer_norm(dtype, x[rows // 2 : rows // 2 + 1], gamma, beta, part, 1e-5)()
         yield f"layer_norm {cols} alone differs", 1 - same(part[0], out[rows // 2]), 0
         place = x.clone()
         k.layer_norm(dtype, place, gamma, beta, place, 1e-5)()
         yield f"layer_norm {cols} in place differs", 1 - same(place, out), 0
-        total = x.double() + delta.double()
-        hidden, out = x.clone(), poisoned(rows, cols, dtype=dtype)
-        k.add_layer_norm(dtype, hidden, delta, gamma, beta, out, 1e-5)()
-        yield f"add_layer_norm {cols}", error(out, ref(total)), bound
-        yield f"add_layer_norm {cols} sum", error(hidden, total), STEP[dtype]
 
 
 def angles_of(positions, head_dim, base=10000.0):

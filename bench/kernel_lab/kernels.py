@@ -48,13 +48,6 @@ def layer_norm(dtype, x, gamma, beta, out, eps):
     return Launch(entry, *norm_geometry(dtype, rows, cols), arguments)
 
 
-def add_layer_norm(dtype, hidden, delta, gamma, beta, out, eps):
-    rows, cols = hidden.shape
-    entry = function("layer_norm", "add_layer_norm", dtype, ())
-    arguments = (hidden, delta, gamma, beta, out, rows, cols, eps)
-    return Launch(entry, *norm_geometry(dtype, rows, cols), arguments)
-
-
 def rotary_table(dtype, out, head_dim, base):
     entry = function("rotary", "rotary_table", dtype, ())
     return Launch(entry, (256,), 256, (out, out.shape[0], head_dim, base))

@@ -3,10 +3,10 @@
     python3 bench/kernel_lab/linear_power.py [--hidden 2560] [--rows 33792] [--seconds 0.8] [--turns 3]
         [NAME=VALUE,... ...]
 
-Each argument is a variant: macros that are not to have their defaults. All take turns, forwards and backwards;
-turns much shorter than the default measure what the ones before have left of the power. Prints medians in
-milliseconds and each variant's ratio to the kernel as written. Proves nothing: linear_gelu.py, linear_rotary.py
-and lab.py do. Needs a Hopper GPU.
+Each argument is a variant: macros that are not to have their defaults. All take turns, forwards and
+backwards; turns much shorter than the default measure what the ones before have left of the power. Prints
+medians in milliseconds and each variant's ratio to the kernel as written. Proves nothing: linear_gelu.py,
+linear_rotary.py and lab.py do. Needs a Hopper GPU.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Breaks kernels on purpose and sees that a check notices: `lab.py --mutations`.
 
-Each mutation replaces a piece of source that must be there and runs the checks of that kernel until one misses
-its bound. All are compiled first, side by side.
+Each mutation replaces a piece of source that must be there and runs the checks of that kernel until one
+misses its bound. All are compiled first, side by side.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -290,7 +290,8 @@ def survivors():
         misses, asked = known[case]
         builds = [build for build in asked if build[0] == kernel]
         if misses or not builds or piece not in original:
-            left.append(f"{kernel}: '{what}' is not there, not loaded by {case.__name__}, or that misses anyway")
+            why = f"the piece is not there, or {case.__name__} does not load it, or misses anyway"
+            left.append(f"{kernel}, {what}: {why}")
             continue
         source = original.replace(piece, replacement)
         jobs += [((kernel, what), build, source) for build in builds]

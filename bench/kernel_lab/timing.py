@@ -80,11 +80,6 @@ def simple(dtype="f16"):
     theirs = milliseconds(in_turn([lambda x=x: norm(x, (HIDDEN,), gamma_half, beta_half) for x in xs]))
     runs = [k.layer_norm(dtype, x, gamma, beta, o, 1e-5) for x, o in zip(xs, outs)]
     yield "layer_norm", milliseconds(in_turn(runs)), 2 * one, theirs
-    deltas = [random(TOKENS, HIDDEN, dtype=dtype, scale=1e-3) for _ in range(3)]
-    runs = [
-        k.add_layer_norm(dtype, x, d, gamma, beta, o, 1e-5) for x, d, o in zip(xs, deltas, outs)
-    ]
-    yield "add_layer_norm", milliseconds(in_turn(runs)), 4 * one, None
     copies = [lambda x=x, o=o: o.copy_(x) for x, o in zip(xs, outs)]
     yield "copy of the same size", milliseconds(in_turn(copies)), 2 * one, None
 
@@ -103,7 +98,7 @@ def simple(dtype="f16"):
     wide = torch.empty(TOKENS, HIDDEN, device="cuda")
     runs = [k.rows_out("widen_rows", dtype, x, cu, wide, flags) for x in xs]
     yield "widen_rows", milliseconds(in_turn(runs)), one + 4 * TOKENS * HIDDEN, None
-    del xs, outs, deltas
+    del xs, outs
 
     qkvs = [random(TOKENS, 3 * HIDDEN, dtype=dtype) for _ in range(2)]
     cos_sin = torch.empty(1024, HEAD_DIM // 2, 2, device="cuda")

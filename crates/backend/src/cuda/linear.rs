@@ -6,11 +6,12 @@ use super::arena::Piece;
 use super::batch::CudaBatch;
 use super::gemm::{GemmShape, Operands};
 use super::launch::{Arg, Geometry};
+use super::linear_kernel::{
+    LINEAR_CLUSTER, LINEAR_FEATURES, LINEAR_ROWS, LinearKernel, LinearStep, ROTARY_HEAD_DIM,
+};
 use super::operations::{BLOCK, WARP, pointer_or_null};
 use super::profile::family;
-use super::source::{
-    KernelFile, LINEAR_CLUSTER, LINEAR_FEATURES, LINEAR_ROWS, LinearStep, ROTARY_HEAD_DIM,
-};
+use super::source::KernelFile;
 use super::tensor_map::TensorMap;
 use super::weights::CudaLinear;
 use super::{CudaBackend, CudaError};
@@ -21,9 +22,7 @@ const GELU_VECTORS: usize = 4;
 
 /// What a layer and the step behind it are launched with.
 struct Fused<'a> {
-    file: KernelFile,
-    name: &'static str,
-    family: &'static str,
+    kernel: LinearKernel,
     /// A factor for each row, 1 where there is none.
     scales: Option<&'a Piece>,
     /// Arguments of this step alone.
@@ -57,13 +56,13 @@ impl CudaBackend {
         }
         match epilogue {
             Epilogue::Gelu => {
-                if let Some(file) = self.fused(LinearStep::Gelu, layer) {
-                    return Ok(self.multiply_gelu(file, x, layer, None, out)?);
+                if let Some(kernel) = self.fused(LinearStep::Gelu, layer) {
+                    return Ok(self.multiply_gelu(kernel, x, layer, None, out)?);
                 }
             }
             Epilogue::Accumulate => {
-                if let Some(file) = self.fused(LinearStep::Residual, layer) {
-                    return Ok(self.multiply_and_add(file, x, layer, out)?);
+                if let Some(kernel) = self.fused(LinearStep::Residual, layer) {
+                    return Ok(self.multiply_and_add(kernel, x, layer, out)?);
                 }
             }
             Epilogue::Store | Epilogue::Relu => {}
@@ -105,8 +104,8 @@ impl CudaBackend {
         out: &mut CudaActivation,
     ) -> Result<(), BackendError> {
         let NormedLinear { gamma, beta, eps, linear } = layer;
-        let file = self.fused(LinearStep::Gelu, linear);
-        let Some(file) = file.filter(|_| linear.is_folded && epilogue == Epilogue::Gelu) else {
+        let kernel = self.fused(LinearStep::Gelu, linear);
+        let Some(kernel) = kernel.filter(|_| linear.is_folded && epilogue == Epilogue::Gelu) else {
             self.layer_norm(x, gamma, beta, *eps, normed)?;
             return self.multiply(normed, linear, epilogue, out);
         };
@@ -118,7 +117,7 @@ impl CudaBackend {
             return Ok(());
         }
         let scales = self.row_scales(x, *eps)?;
-        Ok(self.multiply_gelu(file, x, linear, Some(&scales), out)?)
+        Ok(self.multiply_gelu(kernel, x, linear, Some(&scales), out)?)
     }
 
     pub(super) fn normalise_multiply_and_rotate(
@@ -131,12 +130,12 @@ impl CudaBackend {
         qkv: &mut CudaActivation,
     ) -> Result<(), BackendError> {
         let NormedLinear { gamma, beta, eps, linear } = layer;
-        let Some(file) = self.fused_rotary(linear, spec).filter(|_| linear.is_folded) else {
+        let Some(kernel) = self.fused_rotary(linear, spec).filter(|_| linear.is_folded) else {
             self.layer_norm(x, gamma, beta, *eps, normed)?;
             return self.multiply_and_rotate(batch, normed, linear, spec, qkv);
         };
         expect_extents("normed", normed, x.rows, x.cols)?;
-        self.launch_rotary(file, batch, (x, Some(*eps)), linear, spec, qkv)
+        self.launch_rotary(kernel, batch, (x, Some(*eps)), linear, spec, qkv)
     }
 
     pub(super) fn multiply_and_rotate(
@@ -147,11 +146,11 @@ impl CudaBackend {
         spec: RotarySpec,
         qkv: &mut CudaActivation,
     ) -> Result<(), BackendError> {
-        let Some(file) = self.fused_rotary(layer, spec) else {
+        let Some(kernel) = self.fused_rotary(layer, spec) else {
             self.multiply(x, layer, Epilogue::Store, qkv)?;
             return self.rotary(batch, spec, qkv);
         };
-        self.launch_rotary(file, batch, (x, None), layer, spec, qkv)
+        self.launch_rotary(kernel, batch, (x, None), layer, spec, qkv)
     }
 
     pub(super) fn multiply_and_gate(
@@ -162,8 +161,8 @@ impl CudaBackend {
         out: &mut CudaActivation,
     ) -> Result<(), BackendError> {
         // The kernel knows where the weights of the values are, but not their biases.
-        let file = self.fused(LinearStep::Gated, layer).filter(|_| layer.bias.is_none());
-        let Some(file) = file else {
+        let kernel = self.fused(LinearStep::Gated, layer).filter(|_| layer.bias.is_none());
+        let Some(kernel) = kernel else {
             self.multiply(x, layer, Epilogue::Store, gated)?;
             return self.gated_gelu(gated, out);
         };
@@ -174,8 +173,7 @@ impl CudaBackend {
         if x.rows == 0 {
             return Ok(());
         }
-        let (name, family) = ("linear_gated", family::GEMM_GATED);
-        let fused = Fused { file, name, family, scales: None, more: &[] };
+        let fused = Fused { kernel, scales: None, more: &[] };
         Ok(self.multiply_fused(&fused, x, layer, out)?)
     }
 
@@ -194,26 +192,25 @@ impl CudaBackend {
     }
 
     /// The kernel that multiplies and takes this step at once, if there is one for these extents.
-    pub(super) fn fused_file(
+    pub(super) fn linear_kernel(
         &self,
         step: LinearStep,
         out_features: usize,
         in_features: usize,
-    ) -> Option<KernelFile> {
+    ) -> Option<LinearKernel> {
         let properties = &self.context.properties;
         let capability = properties.capability;
-        let file = KernelFile::linear(step, self.precision, capability, out_features, in_features)?;
-        let needed = file.dynamic_shared_bytes(self.precision);
-        (needed <= properties.shared_bytes_per_block).then_some(file)
+        LinearKernel::new(step, self.precision, capability, out_features, in_features)
+            .filter(|_| LinearKernel::SHARED_BYTES <= properties.shared_bytes_per_block)
     }
 
     /// The same for a layer, unless nothing is to be fused.
-    fn fused(&self, step: LinearStep, layer: &CudaLinear) -> Option<KernelFile> {
-        let file = || self.fused_file(step, layer.out_features, layer.in_features);
-        self.is_fusing().then(file).flatten()
+    fn fused(&self, step: LinearStep, layer: &CudaLinear) -> Option<LinearKernel> {
+        let kernel = || self.linear_kernel(step, layer.out_features, layer.in_features);
+        self.is_fusing().then(kernel).flatten()
     }
 
-    fn fused_rotary(&self, layer: &CudaLinear, spec: RotarySpec) -> Option<KernelFile> {
+    fn fused_rotary(&self, layer: &CudaLinear, spec: RotarySpec) -> Option<LinearKernel> {
         let RotarySpec { num_heads, head_dim, .. } = spec;
         // q and k end where a tile ends.
         let fits = head_dim == ROTARY_HEAD_DIM
@@ -223,20 +220,19 @@ impl CudaBackend {
 
     fn multiply_gelu(
         &self,
-        file: KernelFile,
+        kernel: LinearKernel,
         x: &CudaActivation,
         layer: &CudaLinear,
         scales: Option<&Piece>,
         out: &CudaActivation,
     ) -> Result<(), CudaError> {
-        let (name, family) = ("linear_gelu", family::GEMM_GELU);
-        self.multiply_fused(&Fused { file, name, family, scales, more: &[] }, x, layer, out)
+        self.multiply_fused(&Fused { kernel, scales, more: &[] }, x, layer, out)
     }
 
     /// Leaves with `out` what a LayerNorm needs to know of its rows.
     fn multiply_and_add(
         &self,
-        file: KernelFile,
+        kernel: LinearKernel,
         x: &CudaActivation,
         layer: &CudaLinear,
         out: &mut CudaActivation,
@@ -244,8 +240,7 @@ impl CudaBackend {
         let tiles = out.cols / LINEAR_FEATURES;
         let piece = self.arena.take(out.rows * tiles * 8)?;
         let more = [Arg::Pointer(out.address()), Arg::Pointer(piece.address())];
-        let (name, family) = ("linear_residual", family::GEMM_RESIDUAL);
-        let fused = Fused { file, name, family, scales: None, more: &more };
+        let fused = Fused { kernel, scales: None, more: &more };
         self.multiply_fused(&fused, x, layer, out)?;
         out.moments = Some(Moments { piece, tiles });
         Ok(())
@@ -254,7 +249,7 @@ impl CudaBackend {
     /// `x` comes with what is added to the variance of its rows, if they are to be normalised.
     fn launch_rotary(
         &self,
-        file: KernelFile,
+        kernel: LinearKernel,
         batch: &CudaBatch,
         (x, eps): (&CudaActivation, Option<f32>),
         layer: &CudaLinear,
@@ -275,8 +270,7 @@ impl CudaBackend {
             Arg::Pointer(table.buffer.address()),
             Arg::count(2 * spec.num_heads * spec.head_dim),
         ];
-        let (name, family, scales) = ("linear_rotary", family::GEMM_ROTARY, scales.as_ref());
-        let fused = Fused { file, name, family, scales, more: &more };
+        let fused = Fused { kernel, scales: scales.as_ref(), more: &more };
         Ok(self.multiply_fused(&fused, x, layer, qkv)?)
     }
 
@@ -300,7 +294,7 @@ impl CudaBackend {
 
     fn multiply_fused(
         &self,
-        &Fused { file, name, family, scales, more }: &Fused<'_>,
+        &Fused { kernel, scales, more }: &Fused<'_>,
         x: &CudaActivation,
         layer: &CudaLinear,
         out: &CudaActivation,
@@ -311,7 +305,7 @@ impl CudaBackend {
         let geometry = Geometry {
             grid: (tiles.min(resident) * LINEAR_CLUSTER, 1),
             block: 12 * WARP,
-            shared_bytes: file.dynamic_shared_bytes(self.precision),
+            shared_bytes: LinearKernel::SHARED_BYTES,
         };
         let share = LINEAR_FEATURES / LINEAR_CLUSTER;
         let mut args = vec![
@@ -325,6 +319,8 @@ impl CudaBackend {
             Arg::count(k),
         ];
         args.extend_from_slice(more);
-        self.launch(family, file, name, geometry, &args)
+        let LinearKernel { step, .. } = kernel;
+        let file = KernelFile::LinearHopper(kernel);
+        self.launch(step.family(), file, step.entry(), geometry, &args)
     }
 }

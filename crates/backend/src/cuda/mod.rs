@@ -18,6 +18,7 @@ mod host_copies;
 mod launch;
 mod library;
 mod linear;
+mod linear_kernel;
 mod memory;
 mod operations;
 mod probe;

@@ -1,6 +1,7 @@
 //! The kernel files and what they are compiled with.
 
 use super::CudaError;
+use super::linear_kernel::{LinearKernel, has_linear};
 use crate::Precision;
 
 /// A kernel file.
@@ -26,34 +27,12 @@ pub(super) enum KernelFile {
     /// [`RESIDENT_SEQLEN`] tokens.
     AttentionResident,
     /// A linear layer and the step behind it on Hopper's warpgroup instructions.
-    LinearHopper {
-        step: LinearStep,
-        /// Pieces in which a tile is finished while the next one is multiplied.
-        parts: usize,
-    },
-}
-
-/// What follows a linear layer in the same kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum LinearStep {
-    /// Exact GELU.
-    Gelu,
-    /// Gated GELU, whose results are half as many.
-    Gated,
-    /// Rotary position embedding of q and k, in heads of [`ROTARY_HEAD_DIM`].
-    Rotary,
-    /// The residual addition, and what a LayerNorm behind it needs to know of each row.
-    Residual,
-}
-
-impl LinearStep {
-    pub(super) const ALL: [Self; 4] = [Self::Gelu, Self::Gated, Self::Rotary, Self::Residual];
+    LinearHopper(LinearKernel),
 }
 
 const ELEMENT: &str = include_str!("kernels/element.cu");
 const STORED_PARTS: &str = include_str!("kernels/stored_parts.cu");
-const GELU_PARTS: &str = include_str!("kernels/gelu_parts.cu");
-const LINEAR_PARTS: &str = include_str!("kernels/linear_parts_wgmma.cu");
+pub(super) const GELU_PARTS: &str = include_str!("kernels/gelu_parts.cu");
 const ATTENTION_PARTS: &str = include_str!("kernels/attention_parts.cu");
 const ATTENTION_HOPPER_PARTS: &str = include_str!("kernels/attention_parts_wgmma.cu");
 
@@ -74,9 +53,7 @@ impl KernelFile {
         files.push(Self::attention(precision, capability, 64));
         if has_linear(precision, capability) {
             files.extend([Self::AttentionResident, Self::FoldedNorm]);
-            use LinearStep::{Gated, Gelu, Residual, Rotary};
-            let steps = [(Gelu, 16), (Rotary, 16), (Residual, 16), (Residual, 8), (Gated, 8)];
-            files.extend(steps.map(|(step, parts)| Self::LinearHopper { step, parts }));
+            files.extend(LinearKernel::USUAL.map(Self::LinearHopper));
         }
         files
     }
@@ -87,9 +64,7 @@ impl KernelFile {
         files.extend(HEAD_DIMS.map(|head_dim| Self::attention(precision, capability, head_dim)));
         if has_linear(precision, capability) {
             files.extend([Self::AttentionResident, Self::FoldedNorm]);
-            for step in LinearStep::ALL {
-                files.extend(PARTS.map(|parts| Self::LinearHopper { step, parts }));
-            }
+            files.extend(LinearKernel::all().map(Self::LinearHopper));
         }
         files
     }
@@ -113,24 +88,6 @@ impl KernelFile {
         if fits { Self::AttentionResident } else { self }
     }
 
-    /// A linear layer and the step behind it in one kernel, where a chip and a layer have one.
-    pub(super) fn linear(
-        step: LinearStep,
-        precision: Precision,
-        capability: (u32, u32),
-        out_features: usize,
-        in_features: usize,
-    ) -> Option<Self> {
-        let steps = in_features / LINEAR_DEPTH;
-        let fits = has_linear(precision, capability)
-            && steps >= PARTS[0]
-            && in_features.is_multiple_of(LINEAR_DEPTH)
-            && out_features.is_multiple_of(LINEAR_FEATURES);
-        // No more pieces than there are steps.
-        let parts = PARTS.into_iter().rfind(|&parts| parts <= steps)?;
-        fits.then_some(Self::LinearHopper { step, parts })
-    }
-
     pub(super) fn name(self, precision: Precision) -> &'static str {
         match self {
             Self::Embed => "embed",
@@ -144,10 +101,7 @@ impl KernelFile {
             Self::Attention { .. } => "attention",
             Self::AttentionHopper { .. } => "attention_wgmma",
             Self::AttentionResident => "attention_resident_wgmma",
-            Self::LinearHopper { step: LinearStep::Gelu, .. } => "linear_gelu_wgmma",
-            Self::LinearHopper { step: LinearStep::Gated, .. } => "linear_gated_wgmma",
-            Self::LinearHopper { step: LinearStep::Rotary, .. } => "linear_rotary_wgmma",
-            Self::LinearHopper { step: LinearStep::Residual, .. } => "linear_residual_wgmma",
+            Self::LinearHopper(kernel) => kernel.step.file_name(),
         }
     }
 
@@ -173,18 +127,7 @@ impl KernelFile {
                 let entry = include_str!("kernels/attention_resident_wgmma.cu");
                 &[ATTENTION_PARTS, ATTENTION_HOPPER_PARTS, entry]
             }
-            Self::LinearHopper { step: LinearStep::Gelu, .. } => {
-                &[LINEAR_PARTS, GELU_PARTS, include_str!("kernels/linear_gelu_wgmma.cu")]
-            }
-            Self::LinearHopper { step: LinearStep::Gated, .. } => {
-                &[LINEAR_PARTS, GELU_PARTS, include_str!("kernels/linear_gated_wgmma.cu")]
-            }
-            Self::LinearHopper { step: LinearStep::Rotary, .. } => {
-                &[LINEAR_PARTS, include_str!("kernels/linear_rotary_wgmma.cu")]
-            }
-            Self::LinearHopper { step: LinearStep::Residual, .. } => {
-                &[LINEAR_PARTS, include_str!("kernels/linear_residual_wgmma.cu")]
-            }
+            Self::LinearHopper(kernel) => kernel.step.text(),
         };
         std::iter::once(&ELEMENT).chain(parts).copied().collect()
     }
@@ -194,7 +137,7 @@ impl KernelFile {
         // Warpgroup instructions need the target that promises this chip alone.
         let is_hopper = matches!(
             self,
-            Self::AttentionHopper { .. } | Self::AttentionResident | Self::LinearHopper { .. }
+            Self::AttentionHopper { .. } | Self::AttentionResident | Self::LinearHopper(_)
         );
         let feature = if is_hopper { "a" } else { "" };
         let mut options = vec![
@@ -208,8 +151,8 @@ impl KernelFile {
             _ => None,
         };
         options.extend(head_dim.map(|head_dim| format!("-DHEAD_DIM={head_dim}")));
-        if let Self::LinearHopper { parts, .. } = self {
-            options.push(format!("-DPARTS={parts}"));
+        if let Self::LinearHopper(kernel) = self {
+            options.push(format!("-DPARTS={}", kernel.parts));
         }
         options
     }
@@ -227,30 +170,11 @@ impl KernelFile {
             Self::AttentionResident => {
                 (ATTENTION_TILE + 2 * RESIDENT_SEQLEN) * RESIDENT_HEAD_DIM * 2
             }
-            // Four stages of x and weights, a panel for each of eight warps, and the barriers.
-            Self::LinearHopper { .. } => 4 * 49_152 + 16_384 + 4 * 16,
+            Self::LinearHopper(_) => LinearKernel::SHARED_BYTES,
             _ => 0,
         }
     }
 }
-
-/// Depth of a step, features and rows of a tile, and blocks of a cluster of `linear_parts_wgmma.cu`.
-pub(super) const LINEAR_DEPTH: usize = 64;
-pub(super) const LINEAR_FEATURES: usize = 256;
-pub(super) const LINEAR_ROWS: usize = 128;
-pub(super) const LINEAR_CLUSTER: usize = 2;
-
-/// Pieces in which a tile may be finished. Layers with fewer steps than these are those of small
-/// models, which are not worth the time that kernels of their own take to compile.
-const PARTS: [usize; 3] = [4, 8, 16];
-
-/// Whether a chip has linear layers with a step behind them.
-fn has_linear(precision: Precision, capability: (u32, u32)) -> bool {
-    capability == (9, 0) && precision != Precision::F32
-}
-
-/// Width of the heads that a linear layer rotates.
-pub(super) const ROTARY_HEAD_DIM: usize = 64;
 
 /// Width of heads, and tokens of a sequence, whose keys and values a block keeps.
 const RESIDENT_HEAD_DIM: usize = 64;
@@ -309,55 +233,6 @@ mod tests {
             let file = KernelFile::attention(precision, capability, head_dim);
             assert_eq!(file.for_seqlens(168), file);
         }
-    }
-
-    #[test]
-    fn linear_has_no_more_pieces_than_steps() {
-        let parts = |precision, capability, m, k| {
-            let file = KernelFile::linear(LinearStep::Gelu, precision, capability, m, k);
-            match file {
-                Some(KernelFile::LinearHopper { parts, .. }) => parts,
-                _ => 0,
-            }
-        };
-        assert_eq!(parts(Precision::F16, (9, 0), 10_240, 2560), 16);
-        assert_eq!(parts(Precision::Bf16, (9, 0), 1280, 320), 4);
-        assert_eq!(parts(Precision::F16, (9, 0), 256, 960), 8);
-        assert_eq!(parts(Precision::F16, (9, 0), 256, 256), 4);
-        for other in [
-            parts(Precision::F32, (9, 0), 256, 256),
-            parts(Precision::F16, (8, 0), 256, 256),
-            parts(Precision::F16, (9, 0), 128, 256),
-            parts(Precision::F16, (9, 0), 256, 288),
-            parts(Precision::F16, (9, 0), 256, 192),
-            parts(Precision::F16, (9, 0), 256, 0),
-        ] {
-            assert_eq!(other, 0);
-        }
-    }
-
-    #[test]
-    fn usual_holds_every_linear_kernel_of_the_published_models_and_no_other() {
-        use LinearStep::{Gated, Gelu, Residual, Rotary};
-        let hopper = (9, 0);
-        let mut wanted = Vec::new();
-        let mut want = |step, outputs, inputs| {
-            wanted.extend(KernelFile::linear(step, Precision::F16, hopper, outputs, inputs));
-        };
-        for hidden in [1280, 2560] {
-            want(Rotary, 3 * hidden, hidden);
-            want(Residual, hidden, hidden);
-            want(Gelu, 4 * hidden, hidden);
-            want(Residual, hidden, 4 * hidden);
-        }
-        want(Residual, 768, 768);
-        want(Gated, 2 * 3072, 768);
-        want(Residual, 768, 3072);
-        let usual = KernelFile::usual(Precision::F16, hopper);
-        let linear: Vec<_> =
-            usual.iter().filter(|file| matches!(file, KernelFile::LinearHopper { .. })).collect();
-        assert!(wanted.iter().all(|file| linear.contains(&file)));
-        assert!(linear.iter().all(|file| wanted.contains(file)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Weights as they lie on the device.
 
+use super::linear_kernel::LinearStep;
 use super::memory::DeviceBuffer;
-use super::source::LinearStep;
 use super::upload::{Fold, bytes_of};
 use super::{CudaBackend, CudaError};
 use crate::{BackendError, NormWeights, NormedLinear, TensorView};
@@ -64,7 +64,7 @@ impl CudaBackend {
     ) -> Result<NormedLinear<Self>, BackendError> {
         let (out_features, in_features) = stacked_extents(weights, biases)?;
         if biases.is_empty()
-            || self.fused_file(LinearStep::Gelu, out_features, in_features).is_none()
+            || self.linear_kernel(LinearStep::Gelu, out_features, in_features).is_none()
         {
             return NormedLinear::as_stored(self, norm, weights, biases);
         }

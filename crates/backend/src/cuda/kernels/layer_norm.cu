@@ -1,4 +1,4 @@
-// LayerNorm of each row, alone or with the residual addition in front of it.
+// LayerNorm of each row.
 //
 // A row is read once and kept in registers: mean first, then the variance around it, so that a large
 // mean costs no digits. The blocks stay and go over the rows, ROWS at a time, with the next rows on their
@@ -31,18 +31,15 @@ static __device__ __forceinline__ void block_sums(float (&values)[N], float (*sc
 
 // Rows that are not aligned to 16 bytes, or too long for the registers of a block: one after the other,
 // element by element, read again for every pass.
-template <bool ADD>
-static __device__ __forceinline__ void normalise_slowly(element* x, const element* delta,
-                                                        const float* gamma, const float* beta,
-                                                        element* out, int rows, int cols, float eps) {
+static __device__ __forceinline__ void normalise_slowly(const element* x, const float* gamma,
+                                                        const float* beta, element* out, int rows, int cols,
+                                                        float eps) {
     __shared__ float mean_scratch[WARP][1], variance_scratch[WARP][1];
     const float count = static_cast<float>(cols);
 #pragma unroll 1
     for (int row = blockIdx.x; row < rows; row += gridDim.x) {
         const long long start = static_cast<long long>(row) * cols;
-        auto value = [&](int c) {
-            return ADD ? to_float(x[start + c]) + to_float(delta[start + c]) : to_float(x[start + c]);
-        };
+        auto value = [&](int c) { return to_float(x[start + c]); };
         // The scratch of the row before has been read.
         __syncthreads();
         float sum[1] = {0.0f}, squares[1] = {0.0f};
@@ -58,22 +55,18 @@ static __device__ __forceinline__ void normalise_slowly(element* x, const elemen
         block_sums(squares, variance_scratch);
         const float inverse = rsqrtf(squares[0] / count + eps);
 #pragma unroll 1
-        for (int c = threadIdx.x; c < cols; c += blockDim.x) {
-            const float v = value(c);
-            if (ADD) x[start + c] = from_float(v);
-            out[start + c] = from_float((v - mean) * inverse * gamma[c] + beta[c]);
-        }
+        for (int c = threadIdx.x; c < cols; c += blockDim.x)
+            out[start + c] = from_float((value(c) - mean) * inverse * gamma[c] + beta[c]);
     }
 }
 
-// ROWS rows at a time share the barriers. Normalises x (ADD: x + delta, which is stored in x) into `out`, which may be x itself: a thread
-// writes only places that it alone has read.
-template <bool ADD, int ROWS>
-static __device__ __forceinline__ void normalise(element* x, const element* delta,
-                                                 const float* gamma, const float* beta, element* out,
-                                                 int rows, int cols, float eps) {
+// ROWS rows at a time share the barriers. `out` may be x itself: a thread writes only places that it alone has
+// read.
+template <int ROWS>
+static __device__ __forceinline__ void normalise(const element* x, const float* gamma, const float* beta,
+                                                 element* out, int rows, int cols, float eps) {
     if (cols % VECTOR != 0 || cols > blockDim.x * VECTOR) {
-        normalise_slowly<ADD>(x, delta, gamma, beta, out, rows, cols, eps);
+        normalise_slowly(x, gamma, beta, out, rows, cols, eps);
         return;
     }
     // Two of each, so that a fast warp can write the sums of the next rows while a slow one still reads.
@@ -86,13 +79,12 @@ static __device__ __forceinline__ void normalise(element* x, const element* delt
         scale = load_floats(gamma + c);
         shift = load_floats(beta + c);
     }
-    uint4 raw[ROWS] = {}, more[ROWS] = {};
+    uint4 raw[ROWS] = {};
     auto start_loads = [&](int first) {
 #pragma unroll
         for (int r = 0; r < ROWS; ++r) {
             if (!inside || first + r >= rows) continue;
             raw[r] = load_raw(x + place(first + r));
-            if (ADD) more[r] = load_raw(delta + place(first + r));
         }
     };
     const int step = gridDim.x * ROWS;
@@ -105,12 +97,6 @@ static __device__ __forceinline__ void normalise(element* x, const element* delt
 #pragma unroll
         for (int r = 0; r < ROWS; ++r) {
             held[r] = widen(raw[r]);
-            if (ADD) {
-                const Vector add = widen(more[r]);
-#pragma unroll
-                for (int i = 0; i < VECTOR; ++i) held[r].at[i] += add.at[i];
-                if (inside && first + r < rows) store_vector(x + place(first + r), held[r]);
-            }
 #pragma unroll
             for (int i = 0; i < VECTOR; ++i) mean[r] += held[r].at[i];
         }
@@ -141,13 +127,5 @@ static __device__ __forceinline__ void normalise(element* x, const element* delt
 extern "C" __global__ void __launch_bounds__(MAX_THREADS)
     layer_norm(const element* x, const float* gamma, const float* beta, element* out, int rows,
                int cols, float eps) {
-    normalise<false, 2>(const_cast<element*>(x), nullptr, gamma, beta, out, rows, cols, eps);
-}
-
-// hidden += delta, stored rounded; out is the norm of the sum before it was rounded.
-extern "C" __global__ void __launch_bounds__(MAX_THREADS)
-    add_layer_norm(element* hidden, const element* delta, const float* gamma, const float* beta,
-                   element* out, int rows, int cols, float eps) {
-    // One row at a time: with both inputs, two would not fit the registers.
-    normalise<true, 1>(hidden, delta, gamma, beta, out, rows, cols, eps);
+    normalise<2>(x, gamma, beta, out, rows, cols, eps);
 }
