@@ -140,9 +140,9 @@ MUTATIONS = (
     ),
     (
         "attention_resident_wgmma",
-        "keys not waited for",
-        "wait_for_groups<2>()",
-        "wait_for_groups<4>()",
+        "the first keys again",
+        "+ first_key / KEY_BLOCK * units(2 * STAGE)",
+        "",
         check.check_attention_resident,
     ),
     (

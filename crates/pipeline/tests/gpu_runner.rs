@@ -16,7 +16,7 @@ use virnucpro_backend::selftest::Random;
 use virnucpro_backend::tolerance::{BATCH_INVARIANT, EMBEDDING_F16, EMBEDDING_F32};
 use virnucpro_backend::{Backend, Precision};
 use virnucpro_batch::{PackedBatch, SequenceId, TokenizedSequence};
-use virnucpro_models::{EncoderSource, Pooling, PublishedSize};
+use virnucpro_models::{EncoderConfig, EncoderSource, Pooling, PublishedSize};
 use virnucpro_pipeline::{
     BenchConfig, CancelToken, Device, DeviceChoice, DeviceConfig, Monitor, TokenBudget, bench,
 };
@@ -140,23 +140,34 @@ fn gpu_runner_results_that_stay_on_the_device_are_those_that_are_retrieved() {
     assert_eq!(count, 9);
 }
 
-/// An encoder in which one token's embedding leaves f16 once token dropout scales it up.
-fn overflowing_source() -> EncoderSource {
-    const LARGE: u32 = 9;
-    let source = random_source("esm2-8m");
-    let checkpoint = source.checkpoint();
+/// The token whose embedding is not random.
+const ODD: u32 = 9;
+
+/// A small ESM-2 with random weights and another embedding for one token: column to f16 bits.
+fn source_with_odd_token(
+    hidden_size: usize,
+    heads: usize,
+    bits_of: impl Fn(usize) -> u16,
+) -> EncoderSource {
+    let config = serde_json::json!({
+        "model_type": "esm", "num_hidden_layers": 6, "hidden_size": hidden_size, "vocab_size": 33,
+        "num_attention_heads": heads, "intermediate_size": 4 * hidden_size, "layer_norm_eps": 1e-5,
+        "token_dropout": true, "position_embedding_type": "rotary",
+    });
+    let config = config.to_string().into_bytes();
+    let random =
+        EncoderSource::random("odd", EncoderConfig::from_json("odd", &config).unwrap(), 4).unwrap();
+    let checkpoint = random.checkpoint();
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
     for name in checkpoint.names() {
         let view = checkpoint.get(name).unwrap();
         let start = data.len();
         data.extend_from_slice(view.data());
         if name.ends_with("word_embeddings.weight") {
-            let row = 2 * view.shape()[1];
-            let place = start + LARGE as usize * row;
-            // 60,000 in f16; times 0.88 it still fits.
-            let large = 0x7b53u16.to_le_bytes();
-            for value in data[place..place + row].chunks_exact_mut(2).step_by(2) {
-                value.copy_from_slice(&large);
+            let row = 2 * hidden_size;
+            let place = start + ODD as usize * row;
+            for (column, value) in data[place..place + row].chunks_exact_mut(2).enumerate() {
+                value.copy_from_slice(&bits_of(column).to_le_bytes());
             }
         }
         let entry = serde_json::json!({
@@ -168,30 +179,26 @@ fn overflowing_source() -> EncoderSource {
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend_from_slice(header.as_bytes());
     file.extend_from_slice(&data);
-    let checkpoint = Checkpoint::from_bytes("overflowing", file.into()).unwrap();
-    let config = serde_json::json!({
-        "model_type": "esm", "num_hidden_layers": 6, "hidden_size": 320, "vocab_size": 33,
-        "num_attention_heads": 20, "intermediate_size": 1280, "layer_norm_eps": 1e-5,
-        "token_dropout": true, "position_embedding_type": "rotary",
-    });
-    let config = config.to_string().into_bytes().into();
-    EncoderSource::from_parts("overflowing", config, checkpoint, None).unwrap()
+    let checkpoint = Checkpoint::from_bytes("odd", file.into()).unwrap();
+    EncoderSource::from_parts("odd", config.into(), checkpoint, None).unwrap()
 }
 
-#[test]
-fn gpu_runner_sequences_that_overflow_f16_are_computed_again_in_f32() {
-    const MASK: u32 = 32;
-    let Some(backend) = open(Precision::F16) else { return };
-    let source = Arc::new(overflowing_source());
-    let sequences = || {
-        vec![
-            vec![0, 5, 6, 7, 2],
-            vec![0, 9, 9, 9, 2],
-            // Half of it masked: the other half is scaled by 0.88 / 0.5.
-            vec![0, 9, MASK, MASK, MASK, 2],
-            vec![0, 8, 7, 6, 5, 4, 2],
-        ]
-    };
+/// An encoder in which the odd token leaves f16 once token dropout scales it up.
+fn overflowing_source() -> EncoderSource {
+    // 60,000 and 1; times 0.88 both still fit.
+    source_with_odd_token(320, 20, |column| if column % 2 == 0 { 0x7b53 } else { 0x3c00 })
+}
+
+/// Runs batches of `sequences` in f16 and holds them against the processor; `again` are those that
+/// have to be computed again in f32.
+fn check_recomputed(
+    backend: &Arc<CudaBackend>,
+    source: EncoderSource,
+    sequences: &[Vec<u32>],
+    again: &[usize],
+) {
+    let source = Arc::new(source);
+    let width = source.config().hidden_size();
     let loads = Arc::new(AtomicUsize::new(0));
     let (counted, exact_source) = (Arc::clone(&loads), Arc::clone(&source));
     let load_exact: virnucpro_runner::LoadExact = Box::new(move || {
@@ -201,27 +208,66 @@ fn gpu_runner_sequences_that_overflow_f16_are_computed_again_in_f32() {
         let host = HostDevice::new(cpu);
         Ok(Box::new(move |task, batch| encoders.compute_now(&host, task, batch)))
     });
-    let model = Arc::new(Encoders { tasks: vec![task(&*backend, &source, Pooling::Mean)] });
-    let device = Arc::new(CudaDevice::new(Arc::clone(&backend), 16, load_exact).unwrap());
+    let model = Arc::new(Encoders { tasks: vec![task(&**backend, &source, Pooling::Mean)] });
+    let device = Arc::new(CudaDevice::new(Arc::clone(backend), 16, load_exact).unwrap());
     let monitor = Monitor::disabled();
     let config = RunnerConfig { monitor: monitor.clone(), ..RunnerConfig::default() };
     let runner = AsyncInferenceRunner::new(model, device, config).unwrap();
-    let batches: Vec<_> = (0..3).map(|n| Ok(batch(0, sequences(), 10 * n))).collect();
+    let batches: Vec<_> = (0..3).map(|n| Ok(batch(0, sequences.to_vec(), 10 * n))).collect();
     let results: Vec<_> = runner.run(batches).unwrap().map(Result::unwrap).collect();
     assert_eq!(loads.load(Ordering::SeqCst), 1, "f32 encoders are loaded once");
-    assert_eq!((monitor.summary().recomputed, monitor.summary().non_finite), (3, 0));
+    let recomputed = 3 * again.len() as u64;
+    assert_eq!((monitor.summary().recomputed, monitor.summary().non_finite), (recomputed, 0));
     let cpu = Arc::new(CpuBackend::new(0).unwrap());
     let expected = Encoders { tasks: vec![task(&*cpu, &source, Pooling::Mean)] };
     let expected = expected
-        .compute_now(&HostDevice::new(cpu), 0, &batch(0, sequences(), 0).packed)
+        .compute_now(&HostDevice::new(cpu), 0, &batch(0, sequences.to_vec(), 0).packed)
         .unwrap()
         .embeddings;
     for result in results {
         assert!(result.non_finite.is_empty());
-        let recomputed = 2 * 320..3 * 320;
-        let again = &result.embeddings[recomputed.clone()];
-        BATCH_INVARIANT.check(again, &expected[recomputed], 320).unwrap();
-        EMBEDDING_F16.check(&result.embeddings[..320], &expected[..320], 320).unwrap();
+        for (sequence, ids) in sequences.iter().enumerate() {
+            let row = sequence * width..(sequence + 1) * width;
+            let (found, expected) = (&result.embeddings[row.clone()], &expected[row]);
+            if again.contains(&sequence) {
+                BATCH_INVARIANT.check(found, expected, width).unwrap();
+            } else if !ids.contains(&ODD) {
+                EMBEDDING_F16.check(found, expected, width).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn gpu_runner_sequences_that_overflow_f16_are_computed_again_in_f32() {
+    const MASK: u32 = 32;
+    let Some(backend) = open(Precision::F16) else { return };
+    let sequences = [
+        vec![0, 5, 6, 7, 2],
+        vec![0, ODD, ODD, ODD, 2],
+        // Half of it masked: the other half is scaled by 0.88 / 0.5.
+        vec![0, ODD, MASK, MASK, MASK, 2],
+        vec![0, 8, 7, 6, 5, 4, 2],
+    ];
+    check_recomputed(&backend, overflowing_source(), &sequences, &[2]);
+}
+
+/// Where a LayerNorm is folded into the layer behind it, a row whose mean is far above its deviation is
+/// given up.
+#[test]
+fn gpu_runner_sequences_with_far_means_are_computed_again_in_f32() {
+    let Some(backend) = open(Precision::F16) else { return };
+    if backend.properties().capability != (9, 0) {
+        eprintln!("skipped: no LayerNorm is folded on {}", backend.device_name());
+        return;
+    }
+    let sequences = [vec![0, 5, 6, 7, 2], vec![0, 5, ODD, 2], vec![0, 8, 7, 6, 2], vec![ODD; 70]];
+    // 1 and 1 + 1/64: a mean of 129 deviations.
+    let bits_of = |column| if column % 2 == 0 { 0x3c00 } else { 0x3c10 };
+    // Norms in front of q, k and v as well as of the feed-forward network, and of that alone.
+    for (hidden_size, heads) in [(256, 4), (320, 20)] {
+        let source = source_with_odd_token(hidden_size, heads, bits_of);
+        check_recomputed(&backend, source, &sequences, &[1, 3]);
     }
 }
 

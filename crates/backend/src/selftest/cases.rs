@@ -11,7 +11,7 @@ use crate::{
 pub(super) const RAGGED: [usize; 14] = [1, 130, 2, 15, 16, 17, 31, 33, 63, 64, 65, 128, 129, 300];
 
 /// Lengths that all fit where a device keeps whole sequences.
-const SHORT: [usize; 9] = [65, 1, 192, 64, 17, 129, 191, 40, 168];
+pub(super) const SHORT: [usize; 11] = [65, 1, 192, 64, 17, 127, 128, 129, 191, 40, 168];
 
 /// f32 values as a stored tensor.
 pub(super) fn bytes(values: &[f32]) -> Vec<u8> {

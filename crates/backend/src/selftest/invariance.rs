@@ -1,7 +1,7 @@
 //! The same rows in other company must have the same bits.
 
 use super::Bench;
-use super::cases::{RAGGED, attended, bytes, multiplied, multiplied_and_rotated, view};
+use super::cases::{RAGGED, SHORT, attended, bytes, multiplied, multiplied_and_rotated, view};
 use super::random::Packed;
 use crate::{AttentionSpec, Backend, BackendError, Epilogue, RotarySpec};
 
@@ -100,33 +100,51 @@ impl<B: Backend> Bench<'_, B> {
     }
 
     pub(super) fn attention_invariance(&mut self) -> Result<(), BackendError> {
-        for head_dim in [16, 24, 32, 64, 80, 128] {
-            let num_heads = 2;
-            let (width, row) = (num_heads * head_dim, 3 * num_heads * head_dim);
-            let spec =
-                AttentionSpec { num_heads, head_dim, softmax_scale: 0.2, alibi_slopes: None };
-            let parts: Vec<Vec<f32>> =
-                RAGGED.iter().map(|&length| self.values(length * row, 1.0)).collect();
-            let mut run = |order: &[usize]| -> Result<Vec<f32>, BackendError> {
-                let lengths: Vec<_> = order.iter().map(|&s| RAGGED[s]).collect();
-                let packed = Packed::random(&lengths, 9, &mut self.random);
-                let qkv: Vec<f32> = order.iter().flat_map(|&s| parts[s].iter().copied()).collect();
-                attended(self.backend, &packed, spec, &qkv)
-            };
-            let order: Vec<usize> = (0..RAGGED.len()).collect();
-            let backwards: Vec<usize> = order.iter().rev().copied().collect();
-            let (together, reversed) = (run(&order)?, run(&backwards)?);
-            let alone = order.iter().map(|&s| run(&[s])).collect::<Result<Vec<_>, _>>()?;
-            let joined = alone.concat();
-            let mut end = reversed.len();
-            let mut turned = Vec::with_capacity(end);
-            for &length in &RAGGED {
-                turned.extend_from_slice(&reversed[end - length * width..end]);
-                end -= length * width;
+        const SLOPES: [f32; 2] = [0.5, 0.05];
+        for (lengths, alibi_slopes) in [(&RAGGED[..], None), (&SHORT[..], Some(&SLOPES[..]))] {
+            for head_dim in [16, 24, 32, 64, 80, 128] {
+                let spec =
+                    AttentionSpec { num_heads: 2, head_dim, softmax_scale: 0.2, alibi_slopes };
+                self.attention_in_company(lengths, spec)?;
             }
-            let name = |what: &str| format!("{what}, heads of {head_dim}");
-            self.same("same bits: attention", name("alone"), &joined, &together, width);
-            self.same("same bits: attention", name("backwards"), &turned, &together, width);
+        }
+        Ok(())
+    }
+
+    /// Each sequence must have the same bits alone, in either order, and beside one more that is
+    /// longer than those that some kernels take.
+    fn attention_in_company(
+        &mut self,
+        lengths: &[usize],
+        spec: AttentionSpec<'_>,
+    ) -> Result<(), BackendError> {
+        let (width, row) = (spec.num_heads * spec.head_dim, 3 * spec.num_heads * spec.head_dim);
+        let parts: Vec<Vec<f32>> =
+            lengths.iter().chain(&[193]).map(|&length| self.values(length * row, 1.0)).collect();
+        let mut run = |order: &[usize]| -> Result<Vec<f32>, BackendError> {
+            let lengths: Vec<_> = order.iter().map(|&s| parts[s].len() / row).collect();
+            let packed = Packed::random(&lengths, 9, &mut self.random);
+            let qkv: Vec<f32> = order.iter().flat_map(|&s| parts[s].iter().copied()).collect();
+            attended(self.backend, &packed, spec, &qkv)
+        };
+        let order: Vec<usize> = (0..lengths.len()).collect();
+        let backwards: Vec<usize> = order.iter().rev().copied().collect();
+        let one_more: Vec<usize> = (0..parts.len()).collect();
+        let (together, reversed, beside) = (run(&order)?, run(&backwards)?, run(&one_more)?);
+        let alone = order.iter().map(|&s| run(&[s])).collect::<Result<Vec<_>, _>>()?;
+        let mut end = reversed.len();
+        let mut turned = Vec::with_capacity(end);
+        for &length in lengths {
+            turned.extend_from_slice(&reversed[end - length * width..end]);
+            end -= length * width;
+        }
+        for (what, found) in [
+            ("alone", &alone.concat()[..]),
+            ("backwards", &turned),
+            ("beside one more", &beside[..together.len()]),
+        ] {
+            let name = format!("{} sequences {what}, heads of {}", lengths.len(), spec.head_dim);
+            self.same("same bits: attention", name, found, &together, width);
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-// What the two attention kernels for halves share: asynchronous copies, and the online softmax on the
-// accumulators of a matrix instruction. The host puts this file between element.cu and either of them.
+// What all attention kernels for halves share: asynchronous copies, and the online softmax on the accumulators
+// of a matrix instruction. The host puts this file behind element.cu.
 //
 // An accumulator of 16 rows is a list of 16x8 pieces; of each, a lane holds columns lane % 4 * 2 and the
 // next one of rows lane / 4 (values 0 and 1) and lane / 4 + 8 (values 2 and 3).

@@ -9,6 +9,9 @@
 
 static_assert(HEAD_DIM == 64, "a panel for a block of keys");
 constexpr int KEY_BLOCKS = 3;
+static_assert(KEY_BLOCKS == 3, "one wait for each block below");
+// Their shared memory, with the kilobyte that each has reserved, is all that a multiprocessor has.
+constexpr int MIN_BLOCKS = 4;
 
 // A warp's 16 rows of queries, as the left operand of products with keys.
 struct HeldQueries {
@@ -58,7 +61,7 @@ static __device__ __forceinline__ void transpose(unsigned (&words)[4]) {
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 4)
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
     attention_resident(const element* qkv, element* out, const int* cu_seqlens, const int* sequences,
                        int num_heads, float softmax_scale, const float* alibi_slopes) {
     extern __shared__ __align__(1024) element shared[];
@@ -127,13 +130,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
             for (int i = 0; i < 4; ++i) sum[n][i] = 0.0f;
         for (int first_key = 0; first_key < length; first_key += KEY_BLOCK) {
             if (tile == 0) {
-                // The groups behind that of these keys are those of the next keys and queries.
-                if (first_key == 0)
-                    wait_for_groups<3>();
-                else if (first_key == KEY_BLOCK)
-                    wait_for_groups<2>();
-                else
-                    wait_for_groups<1>();
+                // The first keys are there; behind those of a block come other keys and the next queries.
+                if (first_key == KEY_BLOCK) wait_for_groups<KEY_BLOCKS - 1>();
+                if (first_key > KEY_BLOCK) wait_for_groups<KEY_BLOCKS - 2>();
                 // The matrix unit reads shared memory by another path than the copies wrote it.
                 asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
                 __syncthreads();

@@ -10,7 +10,7 @@
 // becomes NaN and is flagged as such, like one that overflows: better computed again than silently less exact.
 
 constexpr int BLOCK = 256;
-constexpr float MOST = 8.0f;
+constexpr float MOST = 4.0f;
 
 static __device__ __forceinline__ float scale_of(float mean, float variance, float eps) {
     const float scale = rsqrtf(variance + eps);
