@@ -144,6 +144,16 @@ impl CudaBackend {
         self.kernels.prepare(&files).map(drop)
     }
 
+    /// Compiles into the cache what [`Self::load_all_kernels`] of a backend in `precision` will
+    /// load. What does not compile is left to that backend to report.
+    pub fn compile_all_kernels(&self, precision: Precision) {
+        let properties = &self.context.properties;
+        if check_precision(precision, properties.capability, &properties.label()).is_ok() {
+            let files = KernelFile::all(precision, properties.capability);
+            drop(self.kernels.cubins(&files, precision));
+        }
+    }
+
     /// Free and total bytes of the device's memory.
     ///
     /// # Errors

@@ -137,8 +137,24 @@ impl Kernels {
     pub(super) fn prepare(&self, files: &[KernelFile]) -> Result<usize, CudaError> {
         let mut files = files.to_vec();
         files.retain(|file| !self.lock().modules.contains_key(file));
-        let cubins: Vec<Result<Cubin, CudaError>> = thread::scope(|scope| {
-            let cubin = |file| self.compiler.cubin(file, self.precision);
+        let cubins = self.cubins(&files, self.precision);
+        let mut compiled = 0;
+        for (file, cubin) in files.into_iter().zip(cubins) {
+            let cubin = cubin?;
+            compiled += usize::from(!cubin.was_cached);
+            self.load(file, &cubin.code)?;
+        }
+        Ok(compiled)
+    }
+
+    /// Machine code of several files, compiled at once; all of it is kept in the cache.
+    pub(super) fn cubins(
+        &self,
+        files: &[KernelFile],
+        precision: Precision,
+    ) -> Vec<Result<Cubin, CudaError>> {
+        thread::scope(|scope| {
+            let cubin = |file| self.compiler.cubin(file, precision);
             let threads: Vec<_> =
                 files.iter().map(|&file| scope.spawn(move || cubin(file))).collect();
             threads
@@ -147,14 +163,7 @@ impl Kernels {
                     thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
                 })
                 .collect()
-        });
-        let mut compiled = 0;
-        for (file, cubin) in files.into_iter().zip(cubins) {
-            let cubin = cubin?;
-            compiled += usize::from(!cubin.was_cached);
-            self.load(file, &cubin.code)?;
-        }
-        Ok(compiled)
+        })
     }
 
     /// A kernel by its file and name.

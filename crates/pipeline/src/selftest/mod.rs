@@ -8,10 +8,13 @@ mod files;
 mod golden;
 mod mini;
 
+use std::collections::HashMap;
 use std::fmt::Write;
+use std::sync::Arc;
+use std::thread::{self, ScopedJoinHandle};
 
 use virnucpro_backend::cpu::CpuBackend;
-use virnucpro_backend::cuda::{CudaBackend, CudaError};
+use virnucpro_backend::cuda::{CudaBackend, CudaError, CudaOptions};
 use virnucpro_backend::selftest::{Check, check_operations};
 use virnucpro_backend::tolerance::{
     EMBEDDING_BF16, EMBEDDING_F16, EMBEDDING_F32, GOLDEN_F32, Tolerance,
@@ -45,20 +48,36 @@ pub fn selftest(
     let Some(cuda) = device.cuda() else {
         return Ok(vec![check(&**device.cpu(), Precision::F32, GOLDEN_F32, device.cpu())?]);
     };
+    let precisions = Precision::ALL.into_iter().filter(|p| only.is_none_or(|only| only == *p));
     let mut reports = Vec::new();
-    for precision in Precision::ALL.into_iter().filter(|p| only.is_none_or(|only| only == *p)) {
-        let options = virnucpro_backend::cuda::CudaOptions { precision, ..cuda.options.clone() };
-        let backend = match CudaBackend::open(&options) {
-            Ok(backend) => backend,
-            // A chip without this precision has nothing to check in it.
-            Err(CudaError::Capability { .. }) if only.is_none() => continue,
-            Err(error) => return Err(error.into()),
-        };
-        backend.load_all_kernels()?;
-        let tolerance = embedding_tolerance(precision);
-        reports.push(check(&backend, precision, tolerance, device.cpu())?);
-    }
-    Ok(reports)
+    // Kernels of the other precisions are compiled while the first one is checked.
+    thread::scope(|scope| {
+        let mut compiling: HashMap<Precision, ScopedJoinHandle<'_, ()>> = HashMap::new();
+        for precision in precisions.clone() {
+            if let Some(compiled) = compiling.remove(&precision) {
+                // One that panicked has compiled less.
+                let _ = compiled.join();
+            }
+            let options = CudaOptions { precision, ..cuda.options.clone() };
+            let backend = match CudaBackend::open(&options) {
+                Ok(backend) => Arc::new(backend),
+                // A chip without this precision has nothing to check in it.
+                Err(CudaError::Capability { .. }) if only.is_none() => continue,
+                Err(error) => return Err(error.into()),
+            };
+            backend.load_all_kernels()?;
+            if reports.is_empty() {
+                for other in precisions.clone().filter(|other| *other != precision) {
+                    let compiler = Arc::clone(&backend);
+                    let compile = move || compiler.compile_all_kernels(other);
+                    compiling.insert(other, scope.spawn(compile));
+                }
+            }
+            let tolerance = embedding_tolerance(precision);
+            reports.push(check(&*backend, precision, tolerance, device.cpu())?);
+        }
+        Ok(reports)
+    })
 }
 
 /// What a pooled embedding may deviate from the reference.
