@@ -1,12 +1,18 @@
 """Times the linear kernels of an ESM-2 layer at the chip's power limit, with other macros beside their own.
 
     python3 bench/kernel_lab/linear_power.py [--hidden 2560] [--rows 33792] [--seconds 0.8] [--turns 3]
-        [NAME=VALUE,... ...]
+        [--once] [NAME=VALUE,... ...]
 
 Each argument is a variant: macros that are not to have their defaults. All take turns, forwards and
 backwards; turns much shorter than the default measure what the ones before have left of the power. Prints
 medians in milliseconds and each variant's ratio to the kernel as written. Proves nothing: linear_gelu.py,
 linear_rotary.py and lab.py do. Needs a Hopper GPU.
+
+With --once every kernel is launched a single time and named, for a profiler that counts bytes:
+
+    ncu --clock-control none --kernel-name regex:linear_ --csv \\
+        --metrics dram__bytes_read.sum,dram__bytes_write.sum,lts__t_bytes.sum \\
+        python3 bench/kernel_lab/linear_power.py --once
 """
 
 import argparse
@@ -54,6 +60,7 @@ def main():
     options.add_argument("--rows", type=int, default=33792)
     options.add_argument("--seconds", type=float, default=0.8)
     options.add_argument("--turns", type=int, default=3)
+    options.add_argument("--once", action="store_true")
     options.add_argument("variants", nargs="*", type=parse)
     options = options.parse_args()
     variants = list(dict.fromkeys([(), *options.variants]))
@@ -65,6 +72,12 @@ def main():
     }
     driver.compile_ahead(sorted(builds))
     calls = dict(launches(options.hidden, options.rows, variants))
+    if options.once:
+        for (what, defines), (launch, _) in calls.items():
+            launch()
+            torch.cuda.synchronize()
+            print(f"launched: {what}, {label(defines)}", flush=True)
+        return
     times = {name: [] for name in calls}
     # The first turn brings the chip to its limit.
     for turn in range(options.turns + 1):
