@@ -12,6 +12,7 @@ use virnucpro_seq::{Input, Record, SeqActivity, SeqError, SeqStage, Supervision}
 use crate::engine::Engine;
 use crate::inputs::{CountedRecords, TotalEstimate, warnings};
 use crate::loader::{Finished, Stretch};
+use crate::recomputed;
 use crate::stream::{self, StreamConfig};
 use crate::watch::supervise;
 use crate::{
@@ -189,6 +190,7 @@ pub fn embed(
     let stats = windows.as_ref().map_or(&[][..], |windows| windows.records.stats());
     report.warnings = stats.iter().flat_map(warnings).collect();
     report.warnings.extend(letters.warnings(alphabet, unknown_tokens, config.pooling));
+    report.warnings.extend(recomputed::warning(&report.performance, device.precision()));
     let outputs = writer.into_outputs()?;
     report.files = outputs.paths();
     outputs.commit()?;

@@ -17,6 +17,7 @@ mod inputs;
 mod loader;
 mod predict;
 mod progress;
+mod recomputed;
 mod selftest;
 mod stream;
 mod translate;

@@ -13,7 +13,7 @@ use virnucpro_seq::InputStats;
 
 use super::{ModelChoice, NUCLEOTIDE_NAME, PROTEIN_NAME, PredictConfig};
 use crate::inputs::{summarise, warnings};
-use crate::{Device, PipelineError};
+use crate::{Device, PipelineError, recomputed};
 
 /// What the summary is made from.
 pub(super) struct Facts<'a> {
@@ -151,6 +151,7 @@ impl Facts<'_> {
             "nucleotide tokens outside the nucleotide alphabet were read as [UNK]",
         );
         warn(counts.non_finite, "frames have a NaN or infinite embedding or score");
+        all.extend(recomputed::warning(self.performance, self.device.precision()));
         all
     }
 }
