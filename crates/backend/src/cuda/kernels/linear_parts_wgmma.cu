@@ -502,6 +502,18 @@ static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring
     __syncwarp();
 }
 
+// The copying warps need few registers, the multiplying ones most. EVEN_REGISTERS leaves this out, for tools that
+// do not know it; the kernel then spills.
+template <bool TAKES>
+static __device__ __forceinline__ void hand_over_registers() {
+#ifndef EVEN_REGISTERS
+    if (TAKES)
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+    else
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+#endif
+}
+
 // The whole kernel, for its threads.
 template <class Step>
 static __device__ __forceinline__ void run(const Step& step, const TensorMap& x, const TensorMap& weights,
@@ -525,13 +537,13 @@ static __device__ __forceinline__ void run(const Step& step, const TensorMap& x,
     // By way of a shuffle the compiler knows that it is the same for a warp.
     const int warp = __shfl_sync(ALL_LANES, warp_index(), 0);
     if (warp >= CONSUMER_WARPS) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        hand_over_registers<false>();
         if (threadIdx.x == CONSUMER_WARPS * WARP) produce<Step>(tiles, ring, x, weights, features, depth);
         __syncwarp();
         // No block of a cluster may leave while another still writes to its memory.
         if (CLUSTER > 1) meet();
     } else {
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+        hand_over_registers<true>();
         consume(step, tiles, ring, panels + warp * PANEL_BYTES, warp / 4, out, bias, scales, rows,
                 depth);
         if (CLUSTER > 1) meet();
