@@ -71,7 +71,7 @@ static __device__ __forceinline__ void multiply_shared(float (*c)[4], unsigned a
                  : "r"(a), "r"(b), "r"(static_cast<int>(add)));
 }
 
-// c = a b (+ c) for a in registers and b 16x64 in shared memory, with its 64 side by side if ACROSS, else its 16.
+// c = a b (+ c) for a in registers and b 16x64 in shared memory: its 64 lie side by side if ACROSS, else its 16.
 template <bool ACROSS>
 static __device__ __forceinline__ void multiply_registers(float (*c)[4], const unsigned (&a)[4],
                                                           unsigned b, bool add) {
