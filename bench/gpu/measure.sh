@@ -48,8 +48,9 @@ beside() {
 # are left out and not launched: racecheck of CUDA 13.0 ends with an internal error on them. Their races are
 # looked for by repeating them (gpu_operations, bench/kernel_lab).
 ours=()
-for kernel in attention attention_resident gelu gated_gelu layer_norm mean_pool first_token widen_rows embed dropout_scale \
-    rotary rotary_table convert_f32 convert_f16 convert_bf16 fold_f32 fold_f16 fold_bf16; do
+for kernel in attention attention_resident gelu gated_gelu layer_norm mean_pool first_token widen_rows \
+    embed dropout_scale rotary rotary_table convert_f32 convert_f16 convert_bf16 fold_f32 fold_f16 \
+    fold_bf16; do
     ours+=(--kernel-name "kne=$kernel")
 done
 

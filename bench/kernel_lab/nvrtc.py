@@ -16,14 +16,14 @@ KERNELS = Path(__file__).resolve().parents[2] / "crates/backend/src/cuda/kernels
 # Files in front of a kernel file, where it is not element.cu alone.
 FRONT = {"attention": ("element", "attention_parts")}
 FRONT |= dict.fromkeys(
-    ("attention_wgmma", "attention_resident_wgmma"), ("element", "attention_parts", "attention_parts_wgmma")
+    ("attention_wgmma", "attention_resident_wgmma"),
+    ("element", "wgmma_parts", "attention_parts", "attention_parts_wgmma"),
 )
 FRONT["gelu"] = ("element", "gelu_parts")
 FRONT |= dict.fromkeys(("convert", "folded_norm"), ("element", "stored_parts"))
-FRONT |= dict.fromkeys(
-    ("linear_gelu_wgmma", "linear_gated_wgmma"), ("element", "linear_parts_wgmma", "gelu_parts")
-)
-FRONT |= dict.fromkeys(("linear_rotary_wgmma", "linear_residual_wgmma"), ("element", "linear_parts_wgmma"))
+LINEAR = ("element", "wgmma_parts", "linear_parts_wgmma")
+FRONT |= dict.fromkeys(("linear_gelu_wgmma", "linear_gated_wgmma"), (*LINEAR, "gelu_parts"))
+FRONT |= dict.fromkeys(("linear_rotary_wgmma", "linear_residual_wgmma"), LINEAR)
 DTYPES = ("f16", "bf16", "f32")
 
 

@@ -34,6 +34,7 @@ const ELEMENT: &str = include_str!("kernels/element.cu");
 const STORED_PARTS: &str = include_str!("kernels/stored_parts.cu");
 pub(super) const GELU_PARTS: &str = include_str!("kernels/gelu_parts.cu");
 const ATTENTION_PARTS: &str = include_str!("kernels/attention_parts.cu");
+pub(super) const WGMMA_PARTS: &str = include_str!("kernels/wgmma_parts.cu");
 const ATTENTION_HOPPER_PARTS: &str = include_str!("kernels/attention_parts_wgmma.cu");
 
 /// Head widths that attention is tested for.
@@ -121,11 +122,11 @@ impl KernelFile {
             Self::Attention { .. } => &[ATTENTION_PARTS, include_str!("kernels/attention.cu")],
             Self::AttentionHopper { .. } => {
                 let entry = include_str!("kernels/attention_wgmma.cu");
-                &[ATTENTION_PARTS, ATTENTION_HOPPER_PARTS, entry]
+                &[WGMMA_PARTS, ATTENTION_PARTS, ATTENTION_HOPPER_PARTS, entry]
             }
             Self::AttentionResident => {
                 let entry = include_str!("kernels/attention_resident_wgmma.cu");
-                &[ATTENTION_PARTS, ATTENTION_HOPPER_PARTS, entry]
+                &[WGMMA_PARTS, ATTENTION_PARTS, ATTENTION_HOPPER_PARTS, entry]
             }
             Self::LinearHopper(kernel) => kernel.step.text(),
         };

@@ -1,7 +1,7 @@
 // Softmax attention on Hopper's warpgroup matrix instructions: what attention_wgmma.cu and
 // attention_resident_wgmma.cu share. Four warps multiply 64 query rows at once; the matrix unit reads keys and
 // values from shared memory by itself, once for all of them, which takes away the loads of operands that
-// attention.cu spends on every 16 rows. For HEAD_DIM 64 and 128; needs sm_90a. The host puts
+// attention.cu spends on every 16 rows. For HEAD_DIM 64 and 128; needs sm_90a. The host puts wgmma_parts.cu and
 // attention_parts.cu before it.
 
 constexpr int THREADS = 4 * WARP;
@@ -39,22 +39,11 @@ static __device__ __forceinline__ void start_rows(element* to, const element* fr
     }
 }
 
-// Where an operand lies, for the matrix unit: its address counted in units of 16 bytes, so that adding
-// moves it. The upper half of the description is the same for all: 1024 bytes from one group of eight rows
-// to the next, and exchanged pieces.
+// Where an operand lies, for the matrix unit (wgmma_parts.cu).
 static __device__ __forceinline__ unsigned operand(const element* at) {
     return shared_address(at) >> 4 | 64u << 16;
 }
 
-#define UPPER_HALF "0x40000040"
-
-static __device__ constexpr unsigned units(int elements) { return elements / 8; }
-
-#if defined(ELEMENT_BF16)
-#define TYPES "f32.bf16.bf16"
-#else
-#define TYPES "f32.f16.f16"
-#endif
 #define ACCUMULATORS                                                                                     \
     "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, "  \
     "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}"

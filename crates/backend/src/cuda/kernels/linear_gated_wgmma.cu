@@ -1,7 +1,7 @@
 // out = gelu(x g^T) * (x v^T) where g and v are the upper and the lower half of the weights: the gated first
 // half of a feed-forward network in one kernel, rounded where gated_gelu rounds. `out` has half as many
-// features as the weights have rows; bias must be null, CLUSTER 2. The host puts linear_parts_wgmma.cu, where shapes, tensor maps
-// and geometry are described, and gelu_parts.cu before it.
+// features as the weights have rows; bias must be null, CLUSTER 2. The host puts linear_parts_wgmma.cu, where
+// shapes, tensor maps and geometry are described, and gelu_parts.cu before it.
 
 struct Gated {
     static constexpr int OUT_FEATURES = TILE_FEATURES / 2;

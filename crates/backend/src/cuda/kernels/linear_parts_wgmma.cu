@@ -22,7 +22,7 @@
 // features as the inner dimension: x in boxes of 64 x 128 rows, weights in boxes of 64 x 256 / CLUSTER,
 // out in boxes of 64 x 16. Geometry: grid a multiple of CLUSTER, at most the multiprocessors; block 384;
 // dynamic shared memory STAGES * 49152 + 16384 + STAGES * 16 bytes. The macros are there for
-// bench/kernel_lab to vary, but for PARTS, which must not exceed depth / 64.
+// bench/kernel_lab to vary, but for PARTS, which must not exceed depth / 64. The host puts wgmma_parts.cu before it.
 
 // Blocks that share weights.
 #ifndef CLUSTER
@@ -136,16 +136,6 @@ static __device__ __forceinline__ void meet() {
 
 // What passes through the L2 cache by this policy is the first to leave it.
 #define PASSING "createpolicy.fractional.L2::evict_first.b64 policy, 1.0; "
-#ifndef X_PASSES
-#define X_PASSES Step::PASSES
-#endif
-#ifndef OUT_PASSES
-#define OUT_PASSES Step::PASSES
-#endif
-// WEIGHTS_KEPT: the share of the weights, such as 0.25, that stays there until the last rows of x have seen them;
-// none without it.
-#define STRING_OF(value) #value
-#define TEXT_OF(macro) STRING_OF(macro)
 
 template <bool PASSES>
 static __device__ __forceinline__ void load_box(unsigned to, const TensorMap& map, int column, int row,
@@ -165,15 +155,8 @@ static __device__ __forceinline__ void load_box(unsigned to, const TensorMap& ma
 
 // The same place of all blocks of the cluster gets the box, and their barriers the count.
 static __device__ __forceinline__ void load_box_for_all(unsigned to, const TensorMap& map, int column,
-                                                        int row, unsigned barrier,
-                                                        unsigned long long policy) {
-#if defined(WEIGHTS_KEPT) && CLUSTER > 1
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
-                 ".multicast::cluster.L2::cache_hint [%0], [%1, {%2, %3}], [%4], %5, %6;" ::"r"(to),
-                 "l"(&map), "r"(column), "r"(row), "r"(barrier),
-                 "h"(static_cast<unsigned short>((1 << CLUSTER) - 1)), "l"(policy)
-                 : "memory");
-#elif CLUSTER > 1
+                                                        int row, unsigned barrier) {
+#if CLUSTER > 1
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
                  ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
                  "l"(&map), "r"(column), "r"(row), "r"(barrier),
@@ -201,23 +184,12 @@ static __device__ __forceinline__ void store_box(const TensorMap& map, int colum
     asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 
-// Where an operand lies, for the matrix unit: its address in the block's own memory (above that the
-// number of the block in its cluster stands), counted in units of 16 bytes, so that adding moves it. The
-// upper half of the description is the same for all: 1024 bytes from one group of eight rows to the
-// next, and exchanged pieces.
+// Where an operand lies, for the matrix unit (wgmma_parts.cu): its address in the block's own memory; above that
+// the number of the block in its cluster stands.
 static __device__ __forceinline__ unsigned operand(unsigned address) {
     return (address & 0x3ffff) >> 4 | 64u << 16;
 }
 
-#define UPPER_HALF "0x40000040"
-
-static __device__ constexpr unsigned units(int elements) { return elements / 8; }
-
-#if defined(ELEMENT_BF16)
-#define TYPES "f32.bf16.bf16"
-#else
-#define TYPES "f32.f16.f16"
-#endif
 #define SUMS                                                                                              \
     "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, "   \
     "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, "    \
@@ -289,13 +261,6 @@ struct Tiles {
     }
 
     __device__ __forceinline__ bool more() const { return index < high * wide; }
-
-    // Whether this block's next tile has other weights.
-    __device__ __forceinline__ bool are_last_rows() const {
-        const int band = index / (ACROSS * high), across = min(ACROSS, wide - band * ACROSS);
-        return index + step >= band * ACROSS * high + across * high;
-    }
-
     __device__ __forceinline__ void next() { index += step; }
 
     // First row and first feature.
@@ -306,18 +271,6 @@ struct Tiles {
                          (band * ACROSS + in_band % across) * TILE_FEATURES);
     }
 };
-
-static __device__ __forceinline__ unsigned long long weights_policy(bool are_last_rows) {
-    unsigned long long policy = 0;
-#ifdef WEIGHTS_KEPT
-    if (are_last_rows)
-        asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-    else
-        asm volatile("createpolicy.fractional.L2::evict_last.b64 %0, " TEXT_OF(WEIGHTS_KEPT) ";"
-                     : "=l"(policy));
-#endif
-    return policy;
-}
 
 // One thread's work: every stage of every tile, as soon as its place is free in all blocks that share it.
 template <class Step>
@@ -332,15 +285,13 @@ static __device__ __forceinline__ void produce(Tiles tiles, Ring ring, const Ten
         const int share_row = Step::OUT_FEATURES == TILE_FEATURES
                                   ? tile.y + share
                                   : tile.y / 2 + static_cast<int>(tiles.rank) * (features / 2);
-        const unsigned long long policy = weights_policy(tiles.are_last_rows());
         for (int at = 0; at < depth; at += DEEP, turn.next()) {
             const unsigned full = ring.full(turn.stage), to = ring.stage(turn.stage);
             // The first round finds all places free: nothing precedes the first phase.
             wait_for(ring.empty(turn.stage), turn.parity ^ 1);
             expect_stage(full);
-            load_box<X_PASSES>(to, x, at, tile.x, full);
-            load_box_for_all(to + (TILE_ROWS + share) * DEEP * 2, weights, at, share_row, full,
-                             policy);
+            load_box<Step::PASSES>(to, x, at, tile.x, full);
+            load_box_for_all(to + (TILE_ROWS + share) * DEEP * 2, weights, at, share_row, full);
         }
     }
 }
@@ -358,7 +309,7 @@ struct Kept {
 //                    and then a tile has rows of the upper and of the lower half of the weights, as many of
 //                    either, one behind the other;
 //   PASSES           whether x and out are the first to leave the L2 cache, so that weights stay: chosen by
-//                    measurement, since with GELU and rotary it gains 1 %, with a residual it costs 1 to 4 %;
+//                    measurement, since with GELU it gains 1 %, with a residual it costs 1 to 5 %;
 //   LEAD             slots before the way out begins, which takes the others;
 //   start(row, feature)  the next tile, of which the warp has 16 rows: called before its sums are done, so
 //                    that what depends on the place alone can be on its way meanwhile;
@@ -412,7 +363,7 @@ static __device__ __forceinline__ void finish(Step& step, Kept& kept, int part, 
 #pragma unroll
         for (int i = 0; i < MOST; ++i) {
             const int piece = pieces_out<Step>(slot) + i;
-            if (piece < pieces_out<Step>(slot + 1)) send<OUT_PASSES>(kept, piece, panel, out, rows);
+            if (piece < pieces_out<Step>(slot + 1)) send<Step::PASSES>(kept, piece, panel, out, rows);
         }
     }
 }
@@ -502,18 +453,6 @@ static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring
     __syncwarp();
 }
 
-// The copying warps need few registers, the multiplying ones most. EVEN_REGISTERS leaves this out, for tools that
-// do not know it; the kernel then spills.
-template <bool TAKES>
-static __device__ __forceinline__ void hand_over_registers() {
-#ifndef EVEN_REGISTERS
-    if (TAKES)
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-    else
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-#endif
-}
-
 // The whole kernel, for its threads.
 template <class Step>
 static __device__ __forceinline__ void run(const Step& step, const TensorMap& x, const TensorMap& weights,
@@ -537,13 +476,13 @@ static __device__ __forceinline__ void run(const Step& step, const TensorMap& x,
     // By way of a shuffle the compiler knows that it is the same for a warp.
     const int warp = __shfl_sync(ALL_LANES, warp_index(), 0);
     if (warp >= CONSUMER_WARPS) {
-        hand_over_registers<false>();
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
         if (threadIdx.x == CONSUMER_WARPS * WARP) produce<Step>(tiles, ring, x, weights, features, depth);
         __syncwarp();
         // No block of a cluster may leave while another still writes to its memory.
         if (CLUSTER > 1) meet();
     } else {
-        hand_over_registers<true>();
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
         consume(step, tiles, ring, panels + warp * PANEL_BYTES, warp / 4, out, bias, scales, rows,
                 depth);
         if (CLUSTER > 1) meet();

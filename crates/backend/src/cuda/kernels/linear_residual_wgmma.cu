@@ -44,17 +44,8 @@ struct Residual {
 
     __device__ __forceinline__ void prepare(int slot) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            const element* place = places[i % 2] + slot * 16 + i / 2 * 8;
-#ifdef BEFORE_PASSES
-            asm volatile("{ .reg .b64 policy; " PASSING "ld.global.L2::cache_hint.b32 %0, [%1], policy; }"
-                         : "=r"(words_before[i])
-                         : "l"(place)
-                         : "memory");
-#else
-            words_before[i] = *reinterpret_cast<const unsigned*>(place);
-#endif
-        }
+        for (int i = 0; i < 4; ++i)
+            words_before[i] = *reinterpret_cast<const unsigned*>(places[i % 2] + slot * 16 + i / 2 * 8);
     }
 
     __device__ __forceinline__ void apply(unsigned (&words)[2 * BLOCKS], int slot) {
