@@ -215,7 +215,8 @@ fn check_recomputed(
     let runner = AsyncInferenceRunner::new(model, device, config).unwrap();
     let batches: Vec<_> = (0..3).map(|n| Ok(batch(0, sequences.to_vec(), 10 * n))).collect();
     let results: Vec<_> = runner.run(batches).unwrap().map(Result::unwrap).collect();
-    assert_eq!(loads.load(Ordering::SeqCst), 1, "f32 encoders are loaded once");
+    let expected = usize::from(!again.is_empty());
+    assert_eq!(loads.load(Ordering::SeqCst), expected, "f32 encoders are loaded once, if at all");
     let recomputed = 3 * again.len() as u64;
     assert_eq!((monitor.summary().recomputed, monitor.summary().non_finite), (recomputed, 0));
     let cpu = Arc::new(CpuBackend::new(0).unwrap());
@@ -252,22 +253,20 @@ fn gpu_runner_sequences_that_overflow_f16_are_computed_again_in_f32() {
     check_recomputed(&backend, overflowing_source(), &sequences, &[2]);
 }
 
-/// Where a LayerNorm is folded into the layer behind it, a row whose mean is far above its deviation is
-/// given up.
+/// A row whose mean is far above its deviation is given up where a LayerNorm is folded into the layer
+/// behind it, and only there.
 #[test]
 fn gpu_runner_sequences_with_far_means_are_computed_again_in_f32() {
     let Some(backend) = open(Precision::F16) else { return };
-    if backend.properties().capability != (9, 0) {
-        eprintln!("skipped: no LayerNorm is folded on {}", backend.device_name());
-        return;
-    }
+    let is_folded = backend.properties().capability == (9, 0);
+    let again: &[usize] = if is_folded { &[1, 3] } else { &[] };
     let sequences = [vec![0, 5, 6, 7, 2], vec![0, 5, ODD, 2], vec![0, 8, 7, 6, 2], vec![ODD; 70]];
     // 1 and 1 + 1/64: a mean of 129 deviations.
     let bits_of = |column| if column % 2 == 0 { 0x3c00 } else { 0x3c10 };
     // Norms in front of q, k and v as well as of the feed-forward network, and of that alone.
     for (hidden_size, heads) in [(256, 4), (320, 20)] {
         let source = source_with_odd_token(hidden_size, heads, bits_of);
-        check_recomputed(&backend, source, &sequences, &[1, 3]);
+        check_recomputed(&backend, source, &sequences, again);
     }
 }
 

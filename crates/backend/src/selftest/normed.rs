@@ -44,12 +44,12 @@ impl<B: Backend> Bench<'_, B> {
     }
 
     /// Rows of all sizes, around means that differ from tile to tile; those of every sixth row are
-    /// some three times its deviation.
+    /// some 2.6 times its deviation.
     fn uneven(&mut self, rows: usize, cols: usize) -> Vec<f32> {
         let mut values = self.values(rows * cols, 1.0);
         for (at, value) in values.iter_mut().enumerate() {
             let (row, tile) = ((at / cols % 5) as f32, (at % cols / TILE) as f32);
-            let mean = 0.4 * tile + if at / cols % 6 == 5 { 1.9 } else { 0.0 };
+            let mean = 0.4 * tile + if at / cols % 6 == 5 { 1.5 } else { 0.0 };
             *value = self.precision.round((*value * (1.0 + tile) + mean) * (0.1 + row));
         }
         values
@@ -79,7 +79,14 @@ impl<B: Backend> Bench<'_, B> {
         let is_far = |row: usize| row % 3 == 1;
         let mut x = self.values(rows * inputs, 1.0);
         for (at, value) in x.iter_mut().enumerate() {
-            *value = self.precision.round(*value + if is_far(at / inputs) { 8.0 } else { 0.0 });
+            let (row, column) = (at / inputs, at % inputs);
+            let sign = if (column >> (row % 9)) % 2 == 0 { 1.0 } else { -1.0 };
+            *value = self.precision.round(match row % 3 {
+                0 => *value,
+                1 => *value + 8.0,
+                // A mean of 3.375 deviations must still be computed.
+                _ => 1.6875 + 0.5 * sign,
+            });
         }
         // A sum that is `x` itself, which is stored without rounding.
         let (nothing, weights) = (vec![0.0; rows * 256], bytes(&self.values(inputs * 256, 0.1)));
@@ -88,8 +95,9 @@ impl<B: Backend> Bench<'_, B> {
         for is_sum in [false, true] {
             let gelu = Epilogue::Gelu;
             let (mut actual, expected) = if is_sum {
-                let actual = added_and_normalised(self.backend, &nothing, &x, &first, &stored)?;
-                (actual, added_and_normalised(&self.twin, &nothing, &x, &first, &stored)?)
+                let (_, actual) =
+                    added_and_normalised(self.backend, &nothing, &x, &first, &stored)?;
+                (actual, normalised_and_multiplied(&self.twin, &x, &stored, gelu)?)
             } else {
                 let actual = normalised_and_multiplied(self.backend, &x, &stored, gelu)?;
                 (actual, normalised_and_multiplied(&self.twin, &x, &stored, gelu)?)
@@ -103,7 +111,8 @@ impl<B: Backend> Bench<'_, B> {
                 }
             }
             let behind = if is_sum { " behind a sum" } else { "" };
-            let name = format!("means of 14 deviations{behind}, {rows} x {inputs} x {outputs}");
+            let name =
+                format!("means of 3.4 and 14 deviations{behind}, {rows} x {inputs} x {outputs}");
             self.compare("normed_linear", name, &actual, &expected, outputs);
         }
         Ok(())
@@ -133,8 +142,11 @@ impl<B: Backend> Bench<'_, B> {
         let before: Vec<f32> = self.uneven(rows, hidden).iter().map(|value| 8.0 * value).collect();
         let second = self.stored(hidden, outputs);
         for over in [Over::Product, Over::Norm, Over::NormInPlace, Over::Gate] {
-            let actual = overwritten_and_normalised(self.backend, over, &x, &before, &second)?;
-            let expected = overwritten_and_normalised(&self.twin, over, &x, &before, &second)?;
+            let (over_it, actual) =
+                overwritten_and_normalised(self.backend, over, &x, &before, &second)?;
+            // The twin gets what the device has stored.
+            let gelu = Epilogue::Gelu;
+            let expected = normalised_and_multiplied(&self.twin, &over_it, &second, gelu)?;
             let name = format!("a residual overwritten: {over:?}");
             self.compare("linear, then normed_linear", name, &actual, &expected, outputs);
         }
@@ -153,12 +165,14 @@ impl<B: Backend> Bench<'_, B> {
             let x = self.values(rows * inputs, 1.0);
             let before = self.uneven(rows, hidden);
             let second = self.stored(hidden, outputs);
-            let actual = added_and_normalised(self.backend, &x, &before, &first, &second)?;
-            let expected = added_and_normalised(&self.twin, &x, &before, &first, &second)?;
+            let (sum, actual) = added_and_normalised(self.backend, &x, &before, &first, &second)?;
+            // The twin gets the sum that the device has stored.
+            let gelu = Epilogue::Gelu;
+            let expected = normalised_and_multiplied(&self.twin, &sum, &second, gelu)?;
             let name = format!("{rows} rows, {inputs} to {hidden} to {outputs}");
             self.compare("linear, then normed_linear", name, &actual, &expected, outputs);
             let (from, to) = (rows / 3, rows / 3 + rows.min(40));
-            let few = added_and_normalised(
+            let (_, few) = added_and_normalised(
                 self.backend,
                 &x[from * inputs..to * inputs],
                 &before[from * hidden..to * hidden],
@@ -182,13 +196,14 @@ enum Over {
     Gate,
 }
 
+/// What stands where the sum was, and the layer behind the norm of it.
 fn overwritten_and_normalised<B: Backend>(
     backend: &B,
     over: Over,
     x: &[f32],
     before: &[f32],
     second: &Stored,
-) -> Result<Vec<f32>, BackendError> {
+) -> Result<(Vec<f32>, Vec<f32>), BackendError> {
     let hidden = second.inputs;
     let rows = before.len() / hidden;
     // Weights of 2 on the diagonal of two squares, one above the other.
@@ -218,7 +233,7 @@ fn overwritten_and_normalised<B: Backend>(
     }
     let mut out = backend.scratch(rows, second.outputs)?;
     backend.normed_linear(&sum, &layer, Epilogue::Gelu, &mut scratch, &mut out)?;
-    backend.download(&out)
+    Ok((backend.download(&sum)?, backend.download(&out)?))
 }
 
 fn normalised_and_multiplied<B: Backend>(
@@ -256,13 +271,14 @@ fn normalised_and_rotated<B: Backend>(
     backend.download(&qkv)
 }
 
+/// The sum as stored, and the layer behind the norm of it.
 fn added_and_normalised<B: Backend>(
     backend: &B,
     x: &[f32],
     before: &[f32],
     (weights, bias): &(TensorView<'_>, TensorView<'_>),
     second: &Stored,
-) -> Result<Vec<f32>, BackendError> {
+) -> Result<(Vec<f32>, Vec<f32>), BackendError> {
     let rows = before.len() / second.inputs;
     let first =
         backend.linear_weights(std::slice::from_ref(weights), std::slice::from_ref(bias))?;
@@ -273,5 +289,5 @@ fn added_and_normalised<B: Backend>(
     let mut normed = backend.scratch(rows, second.inputs)?;
     let mut out = backend.scratch(rows, second.outputs)?;
     backend.normed_linear(&hidden, &second_layer, Epilogue::Gelu, &mut normed, &mut out)?;
-    backend.download(&out)
+    Ok((backend.download(&hidden)?, backend.download(&out)?))
 }
