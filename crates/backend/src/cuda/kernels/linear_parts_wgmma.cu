@@ -22,7 +22,8 @@
 // features as the inner dimension: x in boxes of 64 x 128 rows, weights in boxes of 64 x 256 / CLUSTER,
 // out in boxes of 64 x 16. Geometry: grid a multiple of CLUSTER, at most the multiprocessors; block 384;
 // dynamic shared memory STAGES * 49152 + 16384 + STAGES * 16 bytes. The macros are there for
-// bench/kernel_lab to vary, but for PARTS, which must not exceed depth / 64. The host puts wgmma_parts.cu before it.
+// bench/kernel_lab to vary, but for PARTS, which must not exceed depth / 64. The host puts wgmma_parts.cu
+// before it.
 
 // Blocks that share weights.
 #ifndef CLUSTER

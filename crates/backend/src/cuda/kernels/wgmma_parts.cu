@@ -1,9 +1,9 @@
-// What all kernels on Hopper's warpgroup matrix instructions share: how their operands lie in shared memory, and
-// the names of their types. The host puts this file behind element.cu.
+// What all kernels on Hopper's warpgroup matrix instructions share: how their operands lie in shared
+// memory, and the names of their types. The host puts this file behind element.cu.
 //
-// An operand is described by its address in units of 16 bytes, so that adding moves it, and an upper half that is
-// the same for all: 1024 bytes from one group of eight rows to the next, and pieces of 16 bytes exchanged by the
-// last three bits of the row's number.
+// An operand is described by its address in units of 16 bytes, so that adding moves it, and an upper half
+// that is the same for all: 1024 bytes from one group of eight rows to the next, and pieces of 16 bytes
+// exchanged by the last three bits of the row's number.
 
 #define UPPER_HALF "0x40000040"
 
