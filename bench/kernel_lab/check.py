@@ -100,8 +100,9 @@ def check_layer_norm(dtype):
 
 
 def angles_of(positions, head_dim, base=10000.0):
-    freq = base ** (-torch.arange(0, head_dim, 2, device="cuda", dtype=torch.float64) / head_dim)
-    return positions.double()[:, None] * freq
+    """Powers, frequencies and angles are rounded to f32, as those of the reference are."""
+    power = (base ** (torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)).float()
+    return (positions.float()[:, None] * (1 / power).cuda()).double()
 
 
 def rotated(x, angle):

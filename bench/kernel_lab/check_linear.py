@@ -49,7 +49,7 @@ def check_far_means(dtype):
 def check_gated(dtype):
     if not hopper(dtype):
         return
-    for rows, depth, width in ((1, 64, 128), (300, 192, 384), (129, 1280, 256), (5000, 768, 3072)):
+    for rows, depth, width in ((1, 64, 1024), (300, 192, 384), (129, 1280, 256), (5000, 768, 3072)):
         x = random(rows, depth, dtype=dtype)
         weights = random(2 * width, depth, dtype=dtype, scale=depth**-0.5)
         out = poisoned(rows, width, dtype=dtype)

@@ -10,6 +10,7 @@ import check
 import check_linear
 import driver
 import nvrtc
+import torch
 
 # (kernel, what breaks, piece, replacement, check)
 MUTATIONS = (
@@ -35,7 +36,7 @@ MUTATIONS = (
         "__fmul_rn(b, sine)",
         check.check_rotary,
     ),
-    ("gelu", "coefficient off by 0.1 %", "0.1577339948f", "0.1579f", check.check_gelu),
+    ("gelu", "coefficient off by 0.1 %", "-4.624480807e-1f", "-4.629e-1f", check.check_gelu),
     ("gelu", "tail left out", "i < n; ++i) x[i]", "i < n - 1; ++i) x[i]", check.check_gelu),
     ("pool", "last token not skipped", "- begin - skip_last", "- begin", check.check_pool),
     (
@@ -262,6 +263,7 @@ MUTATIONS = (
 
 def caught(case):
     """Whether a check of `case` misses its bound."""
+    torch.manual_seed(1)
     return any(not measured <= bound for _, measured, bound in case("f16"))
 
 

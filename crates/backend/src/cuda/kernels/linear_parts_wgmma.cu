@@ -37,10 +37,14 @@
 #define PARTS 16
 #endif
 // Tiles side by side before those below: all blocks together are at work on a few rows of x, which soon
-// nobody needs. At depth 2,560 the weights of these tiles have 13 MB and can stay in the L2 cache until x has
-// passed by; at 10,240 they cannot, but x is read once.
+// nobody needs. At depths up to 2,560 the weights of these tiles have 13 MB and can stay in the L2 cache until x
+// has passed by; at 10,240 they cannot, but x is read once.
 #ifndef ACROSS
-#define ACROSS 10
+#define ACROSS max(10, 25600 / depth)
+#endif
+// Stages before the end of a tile's products at which its step fetches what it will read.
+#ifndef FETCH
+#define FETCH 8
 #endif
 
 // What a kernel is declared with.
@@ -251,11 +255,12 @@ struct Ring {
 
 // A block's tiles in turn. All blocks of a cluster count alike.
 struct Tiles {
-    int high, wide, rank, index, step;
+    int high, wide, most_across, rank, index, step;
 
-    __device__ __forceinline__ Tiles(int rows, int features) {
+    __device__ __forceinline__ Tiles(int rows, int features, int depth) {
         high = (rows + CLUSTER * TILE_ROWS - 1) / (CLUSTER * TILE_ROWS);
         wide = features / TILE_FEATURES;
+        most_across = ACROSS;
         rank = rank_in_cluster();
         index = blockIdx.x / CLUSTER;
         step = gridDim.x / CLUSTER;
@@ -266,10 +271,10 @@ struct Tiles {
 
     // First row and first feature.
     __device__ __forceinline__ int2 tile() const {
-        const int band = index / (ACROSS * high), in_band = index % (ACROSS * high);
-        const int across = min(ACROSS, wide - band * ACROSS);
+        const int band = index / (most_across * high), in_band = index % (most_across * high);
+        const int across = min(most_across, wide - band * most_across);
         return make_int2((in_band / across * CLUSTER + rank) * TILE_ROWS,
-                         (band * ACROSS + in_band % across) * TILE_FEATURES);
+                         (band * most_across + in_band % across) * TILE_FEATURES);
     }
 };
 
@@ -312,6 +317,8 @@ struct Kept {
 //   PASSES           whether x and out are the first to leave the L2 cache, so that weights stay: chosen by
 //                    measurement, since with GELU it gains 1 %, with a residual it costs 1 to 5 %;
 //   LEAD             slots before the way out begins, which takes the others;
+//   fetch(row, feature)  brings from memory what the step will read of the next tile, of which the warp has 16
+//                    rows: called FETCH stages before its sums are done, as memory may take longer than a slot;
 //   start(row, feature)  the next tile, of which the warp has 16 rows: called before its sums are done, so
 //                    that what depends on the place alone can be on its way meanwhile;
 //   prepare(slot)    called a slot ahead, to have on its way what the slot reads from memory;
@@ -410,17 +417,21 @@ static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring
             advance(part == 0);
             finish(step, kept, part, panel, out, rows);
         }
-#pragma unroll 1
-        for (int done = PARTS; done < steps; ++done) advance(false);
-
         const int2 tile = tiles.tile();
+        const int row = tile.x + half * 64 + warp_index() % 4 * 16;
+        const int fetching = max(PARTS, steps - FETCH);
+#pragma unroll 1
+        for (int done = PARTS; done < steps; ++done) {
+            if (done == fetching) step.fetch(row, tile.y);
+            advance(false);
+        }
+
         // On their way while the last products are.
         unsigned biases[BLOCKS];
         const element* from = bias + tile.y + lane % 4 * 2;
 #pragma unroll
         for (int n = 0; n < BLOCKS; ++n)
             biases[n] = bias == nullptr ? 0 : *reinterpret_cast<const unsigned*>(from + n * 8);
-        const int row = tile.x + half * 64 + warp_index() % 4 * 16;
         float scale[2] = {1.0f, 1.0f};
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
@@ -473,7 +484,7 @@ static __device__ __forceinline__ void run(const Step& step, const TensorMap& x,
     }
     meet();
 
-    const Tiles tiles(rows, features);
+    const Tiles tiles(rows, features, depth);
     // By way of a shuffle the compiler knows that it is the same for a warp.
     const int warp = __shfl_sync(ALL_LANES, warp_index(), 0);
     if (warp >= CONSUMER_WARPS) {

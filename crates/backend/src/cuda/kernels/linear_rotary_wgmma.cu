@@ -33,6 +33,8 @@ struct Rotation {
           rows(rows),
           rotated(rotated) {}
 
+    __device__ __forceinline__ void fetch(int, int) {}
+
     __device__ __forceinline__ void start(int row, int feature) {
         const int lane = lane_index();
         rotates = feature < rotated;
