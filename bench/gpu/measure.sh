@@ -34,6 +34,8 @@ beside() {
             timeout "$limit" "${command[@]}" >"$out/$name.txt" 2>&1
             status=$?
             printf '%s: exit status %d; %s\n' "$name" $status "$(tail -n 1 "$out/$name.txt")"
+            # What a sanitizer or a test says of its first findings.
+            if ((status)); then grep -E -A 3 '^=========|panicked|missed' "$out/$name.txt" | head -n 40; fi
             exit $status
         ) &
         pids+=($!)

@@ -1,9 +1,12 @@
 """Proves and times the CUDA kernels on the GPU at hand.
 
     python3 bench/kernel_lab/lab.py [--no-checks] [--no-simple] [--sweep] [--mutations] [--out FOLDER]
+    compute-sanitizer --tool racecheck --kernel-name kne=attention_resident \\
+        python3 bench/kernel_lab/lab.py --check check_attention_resident
 
 Needs torch with CUDA and NVRTC (see nvrtc.py). Prints every check that misses its bound, then tables;
-writes all numbers as JSON to FOLDER. Exit status 1 if a check fails.
+writes all numbers as JSON to FOLDER. With --check one group of checks runs alone and nothing is timed. Exit
+status 1 if a check fails.
 """
 
 import argparse
@@ -43,10 +46,11 @@ def builds(dtypes, shapes):
     yield from (kernels.attention_build("f16", 64, shape) for shape in shapes)
 
 
-def run_checks(results, shapes):
+def run_checks(results, shapes, only=None):
     failed = 0
+    cases = [case for case in (*check.CHECKS, *check_linear.CHECKS) if only in (None, case.__name__)]
     for dtype in nvrtc.DTYPES:
-        for case in (*check.CHECKS, *check_linear.CHECKS):
+        for case in cases:
             start, count, worst = time.time(), 0, 0.0
             torch.manual_seed(1)
             try:
@@ -72,11 +76,14 @@ def run_checks(results, shapes):
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("--no-checks", action="store_true")
+    options.add_argument("--check", choices=[c.__name__ for c in (*check.CHECKS, *check_linear.CHECKS)])
     options.add_argument("--no-simple", action="store_true")
     options.add_argument("--mutations", action="store_true")
     options.add_argument("--sweep", action="store_true")
     options.add_argument("--out", default=".")
     options = options.parse_args()
+    if options.check:
+        sys.exit(run_checks([], [], options.check) > 0)
     numbers = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "nvrtc": nvrtc.version()}
     print(numbers, driver.arch())
     shapes = SWEEP if options.sweep else []
