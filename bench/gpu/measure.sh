@@ -69,9 +69,12 @@ for step in $steps; do
             grep 'max |diff|' "$out/full_depth.txt"
             ;;
         sanitizer)
-            beside memcheck 150 compute-sanitizer --tool memcheck "$program" selftest --device cuda -- \
-                memcheck_runner 150 compute-sanitizer --tool memcheck "$tests/gpu_runner" slots overflow -- \
-                racecheck 150 compute-sanitizer --tool racecheck "${ours[@]}" \
+            sanitize=(compute-sanitizer --error-exitcode 9)
+            compute-sanitizer --version | tail -n 1
+            beside memcheck 150 "${sanitize[@]}" --tool memcheck "$program" selftest --device cuda -- \
+                memcheck_runner 150 "${sanitize[@]}" --tool memcheck "$tests/gpu_runner" slots overflow
+            # Alone, because it needs memory of its own beside that of the program.
+            beside racecheck 150 "${sanitize[@]}" --tool racecheck "${ours[@]}" \
                 "$tests/gpu_operations" --exact gpu_operations_apart_match_twin
             ;;
         start)
