@@ -1,0 +1,272 @@
+"""Kernels broken on purpose, for mutations.py; needs neither torch nor a GPU.
+
+    python3 bench/kernel_lab/broken_kernels.py
+
+Fails if a piece that a mutation replaces is no longer in its kernel, or is there without changing anything.
+"""
+
+import sys
+
+import nvrtc
+
+# (kernel, what breaks, piece, replacement, name of the check)
+MUTATIONS = (
+    (
+        "embed",
+        "mask rows keep their embedding",
+        "const bool masked = scale == 0.0f;",
+        "const bool masked = false;",
+        "check_embed",
+    ),
+    ("embed", "share of masks ignored", "/ (1.0 - share)", "/ 1.0", "check_embed"),
+    (
+        "layer_norm",
+        "idle threads join the variance",
+        "inside ? off * off : 0.0f",
+        "off * off",
+        "check_layer_norm",
+    ),
+    (
+        "rotary",
+        "sine of the wrong sign",
+        "-__fmul_rn(b, sine)",
+        "__fmul_rn(b, sine)",
+        "check_rotary",
+    ),
+    ("gelu", "coefficient off by 0.1 %", "-4.624480807e-1f", "-4.629e-1f", "check_gelu"),
+    ("gelu", "tail left out", "i < n; ++i) x[i]", "i < n - 1; ++i) x[i]", "check_gelu"),
+    ("pool", "last token not skipped", "- begin - skip_last", "- begin", "check_pool"),
+    (
+        "pool",
+        "a warp's rows left out",
+        "w < POOL_WARPS; ++w) total",
+        "w < POOL_WARPS - 1; ++w) total",
+        "check_pool",
+    ),
+    (
+        "pool",
+        "infinity not noticed",
+        "& 0x7f800000u) == 0x7f800000u",
+        "& 0x7fffffffu) > 0x7f800000u",
+        "check_pool",
+    ),
+    ("convert", "rounds towards zero", "cvt.rn.f16", "cvt.rz.f16", "check_convert"),
+    (
+        "attention",
+        "one key too many at the end",
+        "i % 2 >= valid)",
+        "i % 2 > valid)",
+        "check_attention",
+    ),
+    ("attention", "last key lost", "i % 2 >= valid)", "i % 2 >= valid - 1)", "check_attention"),
+    (
+        "attention",
+        "last block of keys left out",
+        "first_key < length; first_key",
+        "first_key + KEY_BLOCK <= length; first_key",
+        "check_attention",
+    ),
+    (
+        "attention",
+        "stale stage",
+        "(first_key / KEY_BLOCK + 1) % 2",
+        "(first_key / KEY_BLOCK) % 2",
+        "check_attention",
+    ),
+    (
+        "attention",
+        "no zeros past the end",
+        "share.real() && at + share.row < valid",
+        "share.real()",
+        "check_attention",
+    ),
+    (
+        "attention",
+        "sum not scaled to the new maximum",
+        "running.total[h] * shrink[h] + sum",
+        "running.total[h] + sum",
+        "check_attention",
+    ),
+    (
+        "attention",
+        "distance to the wrong key",
+        "first_key + n * 8 + column",
+        "n * 8 + column",
+        "check_attention",
+    ),
+    (
+        "attention_wgmma",
+        "one key too many at the end",
+        "i % 2 >= valid)",
+        "i % 2 > valid)",
+        "check_attention",
+    ),
+    (
+        "attention_wgmma",
+        "stale stage",
+        "(first_key / KEY_BLOCK + 1) % 2",
+        "(first_key / KEY_BLOCK) % 2",
+        "check_attention",
+    ),
+    (
+        "attention_wgmma",
+        "no zeros past the end",
+        "from, at + row < valid)",
+        "from, true)",
+        "check_attention",
+    ),
+    (
+        "attention_wgmma",
+        "rows of another warp",
+        "warp_index() * 16 + h * 8",
+        "h * 8",
+        "check_attention",
+    ),
+    (
+        "attention_resident_wgmma",
+        "one key too many at the end",
+        "i % 2 >= valid)",
+        "i % 2 > valid)",
+        "check_attention_resident",
+    ),
+    (
+        "attention_resident_wgmma",
+        "last block of keys left out",
+        "first_key < length; first_key",
+        "first_key + KEY_BLOCK <= length; first_key",
+        "check_attention_resident",
+    ),
+    (
+        "attention_resident_wgmma",
+        "the first keys again",
+        "+ first_key / KEY_BLOCK * units(2 * STAGE)",
+        "",
+        "check_attention_resident",
+    ),
+    (
+        "attention_resident_wgmma",
+        "queries of the tile before",
+        "start_queries(tile + TILE);",
+        "start_queries(tile);",
+        "check_attention_resident",
+    ),
+    (
+        "attention_resident_wgmma",
+        "no zeros past the end",
+        "from, at + row < valid)",
+        "from, true)",
+        "check_attention_resident",
+    ),
+    (
+        "linear_gated_wgmma",
+        "a gate with its neighbour's value",
+        "words[BLOCKS + i], low",
+        "words[BLOCKS + (i ^ 1)], low",
+        "check_gated",
+    ),
+    (
+        "linear_gated_wgmma",
+        "values from the weights of the gates",
+        "* (features / 2)",
+        "* TILE_FEATURES / 2",
+        "check_gated",
+    ),
+    (
+        "linear_gated_wgmma",
+        "last rows without a tile",
+        "(rows + CLUSTER * TILE_ROWS - 1) /",
+        "max(CLUSTER * TILE_ROWS, rows) /",
+        "check_gated",
+    ),
+    (
+        "linear_residual_wgmma",
+        "half of a residual lost",
+        "pack(low + low_before,",
+        "pack(low,",
+        "check_residual",
+    ),
+    (
+        "linear_residual_wgmma",
+        "bias lost",
+        "bias == nullptr ? 0 :",
+        "true ? 0 :",
+        "check_residual",
+    ),
+    (
+        "linear_residual_wgmma",
+        "moments of the wrong tile",
+        "tile = feature / TILE_FEATURES;",
+        "tile = 0;",
+        "check_residual",
+    ),
+    (
+        "linear_residual_wgmma",
+        "moments of half the values",
+        "sums[i % 2] += low + high;",
+        "sums[i % 2] += 2.0f * low;",
+        "check_residual",
+    ),
+    (
+        "linear_residual_wgmma",
+        "stale residual",
+        "if (slot + 1 < SLOTS) step.prepare(slot + 1);",
+        "if (slot + 1 < SLOTS) step.prepare(slot);",
+        "check_residual",
+    ),
+    (
+        "folded_norm",
+        "squares between tiles lost",
+        "tile.y + off * off *",
+        "tile.y + 0.0f * off *",
+        "check_residual",
+    ),
+    (
+        "folded_norm",
+        "mean left in the weights",
+        "* gamma[c] - mean)",
+        "* gamma[c])",
+        "check_folded_norm",
+    ),
+    (
+        "folded_norm",
+        "shift of the norm lost",
+        "bias[blockIdx.x] + shifted)",
+        "bias[blockIdx.x])",
+        "check_folded_norm",
+    ),
+    (
+        "folded_norm",
+        "variance of a sample",
+        "squares / static_cast<float>(cols), eps",
+        "squares / static_cast<float>(cols - 1), eps",
+        "check_folded_norm",
+    ),
+    (
+        "folded_norm",
+        "means below zero are never far",
+        "fabsf(mean) * scale > MOST",
+        "mean * scale > MOST",
+        "check_far_means",
+    ),
+    (
+        "linear_gelu_wgmma",
+        "factor of another row",
+        "scale[r] = scales[at];",
+        "scale[r] = scales[row + lane / 4];",
+        "check_folded_norm",
+    ),
+)
+
+
+def stale():
+    """Mutations that would change nothing."""
+    for kernel, what, piece, replacement, _ in MUTATIONS:
+        source = nvrtc.source_of(kernel)
+        if source.replace(piece, replacement) == source:
+            yield f"{kernel}, {what}: not there: {piece}"
+
+
+if __name__ == "__main__":
+    found = list(stale())
+    print("\n".join(found) or f"{len(MUTATIONS)} pieces to break are all there")
+    sys.exit(bool(found))
