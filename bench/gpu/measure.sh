@@ -73,7 +73,7 @@ for step in $steps; do
             compute-sanitizer --version | tail -n 1
             beside memcheck 150 "${sanitize[@]}" --tool memcheck "$program" selftest --device cuda -- \
                 memcheck_runner 150 "${sanitize[@]}" --tool memcheck "$tests/gpu_runner" slots overflow
-            # Alone, because it needs memory of its own beside that of the program.
+            # Alone, so that whatever it says is about these kernels.
             beside racecheck 150 "${sanitize[@]}" --tool racecheck "${ours[@]}" \
                 "$tests/gpu_operations" --exact gpu_operations_apart_match_twin
             ;;

@@ -37,10 +37,10 @@
 #define PARTS 16
 #endif
 // Tiles side by side before those below: all blocks together are at work on a few rows of x, which soon
-// nobody needs. At depths up to 2,560 the weights of these tiles have 13 MB and can stay in the L2 cache until x
-// has passed by; at 10,240 they cannot, but x is read once.
+// nobody needs. 0: as many as have 13 MB of weights, which can stay in the L2 cache until x has passed by, but at
+// least 10. At a depth of 10,240 they have more and cannot, but x is read once.
 #ifndef ACROSS
-#define ACROSS max(10, 25600 / depth)
+#define ACROSS 0
 #endif
 // Stages before the end of a tile's products at which its step fetches what it will read.
 #ifndef FETCH
@@ -260,7 +260,7 @@ struct Tiles {
     __device__ __forceinline__ Tiles(int rows, int features, int depth) {
         high = (rows + CLUSTER * TILE_ROWS - 1) / (CLUSTER * TILE_ROWS);
         wide = features / TILE_FEATURES;
-        most_across = ACROSS;
+        most_across = ACROSS > 0 ? ACROSS : max(10, 10 * 2560 / depth);
         rank = rank_in_cluster();
         index = blockIdx.x / CLUSTER;
         step = gridDim.x / CLUSTER;
