@@ -3,11 +3,17 @@
 # peers. For a machine with an NVIDIA GPU, CUDA's compute-sanitizer, and a Python with PyTorch and
 # transformers; needs no Rust.
 #
-#     bench/gpu/measure.sh PROGRAM TESTS OUT [STEP ...]
+#     [COMPUTE_SANITIZER=...] bench/gpu/measure.sh PROGRAM TESTS OUT [STEP ...]
 #
 # PROGRAM is the release binary, TESTS a folder with the test binaries gpu_operations, gpu_runner and
 # gpu_full_depth, OUT a folder for logs, timelines and tables. Steps: proof sanitizer start speed peers;
 # all of them if none is named, which takes more than ten minutes.
+#
+# COMPUTE_SANITIZER leads to NVIDIA's tool, if not that of the path is meant. racecheck of CUDA 13.0 (2025.3)
+# ends with an internal error on matrix kernels of Hopper, cuBLAS's and ours, whether it looks at them or not;
+# that of 13.5 (2026.4, in the package nvidia-cuda-sanitizer-api of PyPI) does not. It says nothing of what
+# matrix units read or the copy engine writes too early: for that, results are repeated and compared
+# (gpu_operations, bench/kernel_lab).
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -46,15 +52,12 @@ beside() {
     done
 }
 
-# The kernels that are ours; NVIDIA's own matrix kernels are not for us to check. Those of linear layers
-# are left out and not launched: racecheck of CUDA 13.0 ends with an internal error on them. Their races are
-# looked for by repeating them (gpu_operations, bench/kernel_lab).
-ours=()
-for kernel in attention attention_resident gelu gated_gelu layer_norm mean_pool first_token widen_rows \
-    embed dropout_scale rotary rotary_table convert_f32 convert_f16 convert_bf16 fold_f32 fold_f16 \
-    fold_bf16; do
-    ours+=(--kernel-name "kne=$kernel")
-done
+# The kernels that are ours, by their sources; NVIDIA's own matrix kernels are not for us to check.
+kernels=$(grep -h -A 1 '__global__ void' crates/backend/src/cuda/kernels/*.cu | grep -oE '\b[a-z0-9_]+\(' |
+    grep -v -e '^__' -e '^name' | tr -d '(' | sort -u)
+# Made by a macro, one for each type of stored weights.
+ours=(--kernel-name kns=fold_)
+for kernel in $kernels; do ours+=(--kernel-name "kne=$kernel"); done
 
 for step in $steps; do
     say "$step"
@@ -69,12 +72,17 @@ for step in $steps; do
             grep 'max |diff|' "$out/full_depth.txt"
             ;;
         sanitizer)
-            sanitize=(compute-sanitizer --error-exitcode 9)
-            compute-sanitizer --version | tail -n 1
+            sanitize=("${COMPUTE_SANITIZER:-compute-sanitizer}" --error-exitcode 9)
+            "${sanitize[0]}" --version | tail -n 1
             beside memcheck 150 "${sanitize[@]}" --tool memcheck "$program" selftest --device cuda -- \
                 memcheck_runner 150 "${sanitize[@]}" --tool memcheck "$tests/gpu_runner" slots overflow
-            # Alone, so that whatever it says is about these kernels.
-            beside racecheck 150 "${sanitize[@]}" --tool racecheck "${ours[@]}" \
+            # What this chip runs, all at once as it takes minutes, and what others run.
+            race=("${sanitize[@]}" --tool racecheck "${ours[@]}")
+            echo "racecheck of fold_*" $kernels
+            beside racecheck_f16 400 "${race[@]}" "$program" selftest --device cuda --precision f16 -- \
+                racecheck_bf16 400 "${race[@]}" "$program" selftest --device cuda --precision bf16 -- \
+                racecheck_f32 400 "${race[@]}" "$program" selftest --device cuda --precision f32 -- \
+                racecheck_apart 400 "${race[@]}" \
                 "$tests/gpu_operations" --exact gpu_operations_apart_match_twin
             ;;
         start)

@@ -30,6 +30,22 @@ pub const OPERATION_F16: Tolerance = Tolerance { max_abs_diff: 5e-3, min_cosine:
 /// As [`OPERATION_F16`], with steps eight times as wide and a cosine 64 times as far from 1.
 pub const OPERATION_BF16: Tolerance = Tolerance { max_abs_diff: 4e-2, min_cosine: 0.999_95 };
 
+/// GELU of any number in f16, as a share of the result: 1 within half a step and a quarter of one.
+///
+/// A result is rounded by at most 2⁻¹¹ of itself, and the tail that the device computes is off by
+/// at most 1.1e-4 of itself. One of its coefficients off by 0.1 % moves some result by 1.5e-3 or
+/// more, and the last one, which is the smallest, by 7e-4.
+pub const GELU_F16: Tolerance = Tolerance { max_abs_diff: 7.33e-4, min_cosine: 0.999_999 };
+
+/// As [`GELU_F16`], with steps eight times as wide and a tail that is off by at most 1.9e-3.
+pub const GELU_BF16: Tolerance = Tolerance { max_abs_diff: 5.86e-3, min_cosine: 0.999_95 };
+
+/// GELU of numbers in f32, as a share of the result.
+///
+/// The tail at `t` feels a rounding of `t` as `t²` times as much, up to 144 times 6e-8; and as much
+/// again for all other roundings.
+pub const GELU_F32: Tolerance = Tolerance { max_abs_diff: 2e-5, min_cosine: 0.999_999_9 };
+
 /// ESM-2 and DNABERT-S in f32 against the golden fixtures of the reference programs.
 ///
 /// Two correct f32 implementations agree to 3e-6 on these models (fixtures/README); every

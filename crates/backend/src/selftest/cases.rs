@@ -333,7 +333,7 @@ pub(super) fn attended<B: Backend>(
     backend.download(&out)
 }
 
-fn gated<B: Backend>(
+pub(super) fn gated<B: Backend>(
     backend: &B,
     rows: usize,
     width: usize,

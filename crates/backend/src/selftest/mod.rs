@@ -5,6 +5,7 @@
 //! stores, so that both sides see the same numbers. Entry function: [`check_operations`].
 
 mod cases;
+mod gelu;
 mod invariance;
 mod normed;
 mod random;
@@ -88,6 +89,7 @@ pub fn check_operations<B: Backend>(
     bench.overwritten_and_norm()?;
     bench.attention()?;
     bench.gated_gelu()?;
+    bench.gelu_of_every_number()?;
     bench.linear_gated()?;
     bench.pool()?;
     bench.finite_rows()?;
