@@ -9,7 +9,7 @@ use crate::tolerance::{GELU_BF16, GELU_F16, GELU_F32};
 use crate::{Backend, BackendError, Precision};
 
 impl<B: Backend> Bench<'_, B> {
-    /// As a gate of 1; every number of two bytes, or of as many digits in f32.
+    /// As gates of values of 1: every number of two bytes, which f32 has too.
     pub(super) fn gelu_of_every_number(&mut self) -> Result<(), BackendError> {
         // Finite numbers are a multiple of it in both types.
         const WIDTH: usize = 256;
