@@ -10,10 +10,10 @@
 # all of them if none is named, which takes more than ten minutes.
 #
 # COMPUTE_SANITIZER leads to NVIDIA's tool, if not that of the path is meant. racecheck of CUDA 13.0 (2025.3)
-# ends with an internal error on matrix kernels of Hopper, cuBLAS's and ours, whether it looks at them or not;
-# that of 13.5 (2026.4, in the package nvidia-cuda-sanitizer-api of PyPI) does not. It says nothing of what
-# matrix units read or the copy engine writes too early: for that, results are repeated and compared
-# (gpu_operations, bench/kernel_lab).
+# ends with an internal error on matrix kernels of Hopper: on ours, and on those of cuBLASLt even when it is to
+# look at no kernel. That of 13.5 (2026.4, in the package nvidia-cuda-sanitizer-api of PyPI) does not, but says
+# nothing of what matrix units read or the copy engine writes too early: for that, results are repeated and
+# compared (gpu_operations, bench/kernel_lab).
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

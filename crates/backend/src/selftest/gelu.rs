@@ -26,9 +26,8 @@ impl<B: Backend> Bench<'_, B> {
             Precision::Bf16 | Precision::F32 => bf16::from_bits(bits).to_f32(),
         };
         let numbers: Vec<f32> = (0..=u16::MAX).map(number).filter(|x| x.is_finite()).collect();
-        let rows =
-            numbers.chunks_exact(WIDTH).flat_map(|row| row.iter().copied().chain([1.0; WIDTH]));
-        let x: Vec<f32> = rows.collect();
+        let x: Vec<f32> =
+            numbers.chunks_exact(WIDTH).flat_map(|gates| [gates, &[1.0; WIDTH]].concat()).collect();
         let rows = numbers.len() / WIDTH;
         let actual = gated(self.backend, rows, WIDTH, &x)?;
         let expected = gated(&self.twin, rows, WIDTH, &x)?;

@@ -217,9 +217,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
     start_rows<KEY_BLOCK>(stages + copy_to, from, pass_stride, share, length);
     start_rows<KEY_BLOCK>(stages + STAGE + copy_to, from + width, pass_stride, share, length);
 
-    Scores scores;
-    scores.scale = softmax_scale * LOG2_E;
-    scores.slope = alibi_slopes ? alibi_slopes[head] * LOG2_E : 0.0f;
+    const Scores scores(softmax_scale, alibi_slopes, head);
     State state;
 #pragma unroll
     for (int r = 0; r < ROW_TILES; ++r)

@@ -48,6 +48,9 @@ static __device__ __forceinline__ float quad_sum(float value) {
 struct Scores {
     // Factor to base-2 logarithms, and the ALiBi slope in them (0: none).
     float scale, slope;
+
+    __device__ __forceinline__ Scores(float softmax_scale, const float* alibi_slopes, int head)
+        : scale(softmax_scale * LOG2_E), slope(alibi_slopes ? alibi_slopes[head] * LOG2_E : 0.0f) {}
 };
 
 // A row's weights may grow to 2^SLACK before all of it is scaled to a new maximum: f16 holds 2^15.

@@ -103,9 +103,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
         end_group();
     }
 
-    Scores scores;
-    scores.scale = softmax_scale * LOG2_E;
-    scores.slope = alibi_slopes ? alibi_slopes[head] * LOG2_E : 0.0f;
+    const Scores scores(softmax_scale, alibi_slopes, head);
 
     for (int tile = 0; tile < length; tile += TILE) {
         // The first queries came with the first keys.
@@ -123,11 +121,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
         const int first_row = tile + warp_row;
         const bool busy = first_row < length;
         Running running;
-        float sum[PIECES][4];
-#pragma unroll
-        for (int n = 0; n < PIECES; ++n)
-#pragma unroll
-            for (int i = 0; i < 4; ++i) sum[n][i] = 0.0f;
+        float sum[PIECES][4] = {};
         for (int first_key = 0; first_key < length; first_key += KEY_BLOCK) {
             if (tile == 0) {
                 // The first keys are there; behind those of a block come other keys and the next queries.

@@ -35,15 +35,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
     start_rows(stages + copy_to, from, pass_stride, copy_row, length);
     start_rows(stages + STAGE + copy_to, from + width, pass_stride, copy_row, length);
 
-    Scores scores;
-    scores.scale = softmax_scale * LOG2_E;
-    scores.slope = alibi_slopes ? alibi_slopes[head] * LOG2_E : 0.0f;
+    const Scores scores(softmax_scale, alibi_slopes, head);
     Running running;
-    float sum[PIECES][4];
-#pragma unroll
-    for (int n = 0; n < PIECES; ++n)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) sum[n][i] = 0.0f;
+    float sum[PIECES][4] = {};
 
     for (int first_key = 0; first_key < length; first_key += KEY_BLOCK) {
         wait_for_copies();

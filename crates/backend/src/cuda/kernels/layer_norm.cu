@@ -11,6 +11,8 @@
 
 // Also leaves 64 registers to a thread.
 constexpr int MAX_THREADS = 1024;
+// Rows at a time, which share the barriers.
+constexpr int ROWS = 2;
 
 // Adds up each of N values over the block; every thread gets the same bits. Each call between two
 // barriers has its own `scratch`.
@@ -60,9 +62,7 @@ static __device__ __forceinline__ void normalise_slowly(const element* x, const 
     }
 }
 
-// ROWS rows at a time share the barriers. `out` may be x itself: a thread writes only places that it alone has
-// read.
-template <int ROWS>
+// `out` may be x itself: a thread writes only places that it alone has read.
 static __device__ __forceinline__ void normalise(const element* x, const float* gamma, const float* beta,
                                                  element* out, int rows, int cols, float eps) {
     if (cols % VECTOR != 0 || cols > blockDim.x * VECTOR) {
@@ -127,5 +127,5 @@ static __device__ __forceinline__ void normalise(const element* x, const float* 
 extern "C" __global__ void __launch_bounds__(MAX_THREADS)
     layer_norm(const element* x, const float* gamma, const float* beta, element* out, int rows,
                int cols, float eps) {
-    normalise<2>(x, gamma, beta, out, rows, cols, eps);
+    normalise(x, gamma, beta, out, rows, cols, eps);
 }
