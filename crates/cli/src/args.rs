@@ -323,7 +323,7 @@ pub(crate) struct BenchArgs {
     /// records of a FASTA file.
     #[arg(long, value_name = "fixed:N|proteome|FILE", default_value = "proteome")]
     pub(crate) lengths: Lengths,
-    /// Tokens of one pass.
+    /// Tokens of one pass, about: it has whole batches, taken from those of a job eight times as large.
     #[arg(long, value_name = "N", default_value = "500000")]
     pub(crate) tokens: NonZeroUsize,
     /// Passes that are timed, after one that warms up.

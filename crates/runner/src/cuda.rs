@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use virnucpro_backend::cuda::{
-    CudaActivation, CudaBackend, CudaBatch, CudaError, CudaSlot, DeviceClock, Stretch,
+    CudaActivation, CudaBackend, CudaBatch, CudaError, CudaSlot, DeviceClock, SlotResult, Stretch,
 };
 use virnucpro_backend::{Backend, PackedView, Precision};
 use virnucpro_batch::PackedBatch;
@@ -132,9 +132,8 @@ impl StagedDevice<Encoders<CudaBackend>> for CudaDevice {
     ) -> Result<Retrieved, BoxError> {
         let hidden_size = model.get(slot.task)?.encoder.hidden_size();
         let result = self.backend.retrieve(&mut slot.slot)?;
-        let result = result.ok_or(OutOfOrder("nothing was computed"))?;
-        let (embeddings, is_finite) = (result.to_vec(), result.is_finite());
-        Ok(Retrieved { embeddings, hidden_size, is_finite })
+        let SlotResult { values, is_finite } = result.ok_or(OutOfOrder("nothing was computed"))?;
+        Ok(Retrieved { embeddings: values, hidden_size, is_finite })
     }
 
     fn recompute_f32(

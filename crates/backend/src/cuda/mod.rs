@@ -29,6 +29,7 @@ mod stream;
 mod tensor_map;
 mod upload;
 mod weights;
+mod window;
 
 pub use activation::CudaActivation;
 pub use backend::{CudaBackend, CudaOptions};

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::activation::CudaActivation;
 use super::batch::{CudaBatch, Staging};
-use super::memory::{PinnedBuffer, PinnedUse};
 use super::stream::Event;
+use super::window::Window;
 use super::{CudaBackend, CudaError};
 use crate::{BackendError, PackedView};
 
@@ -15,12 +15,9 @@ pub struct CudaSlot {
     staging: Staging,
     batch: Option<CudaBatch>,
     result: Option<CudaActivation>,
-    values: PinnedBuffer,
-    flags: PinnedBuffer,
+    window: Window,
     compute_started: Event,
     compute_done: Event,
-    dtoh_started: Event,
-    dtoh_done: Event,
     is_retrieved: bool,
 }
 
@@ -29,13 +26,6 @@ impl CudaSlot {
     /// computed or it has been retrieved.
     pub fn result(&self) -> Option<&CudaActivation> {
         self.result.as_ref()
-    }
-}
-
-impl Drop for CudaSlot {
-    fn drop(&mut self) {
-        // A copy may still write to the pinned blocks. A failure means that the device is gone.
-        let _ = self.dtoh_done.synchronize();
     }
 }
 
@@ -66,23 +56,14 @@ pub struct DeviceClock {
     at: Instant,
 }
 
-/// Results of a slot, in its pinned memory.
-#[derive(Clone, Copy, Debug)]
-pub struct SlotResult<'a> {
-    values: &'a [u8],
-    flags: &'a [u8],
-}
-
-impl SlotResult<'_> {
+/// Result of a slot, on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlotResult {
     /// The values, f32 row-major.
-    pub fn to_vec(&self) -> Vec<f32> {
-        self.values.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect()
-    }
-
-    /// Whether the rows of each sequence are free of NaN and infinity.
-    pub fn is_finite(&self) -> Vec<bool> {
-        self.flags.chunks_exact(4).map(|flag| flag == [0; 4]).collect()
-    }
+    pub values: Vec<f32>,
+    /// Whether the rows of each sequence are free of NaN and infinity; empty for a result that does
+    /// not tell.
+    pub is_finite: Vec<bool>,
 }
 
 impl CudaBackend {
@@ -96,12 +77,9 @@ impl CudaBackend {
             staging: Staging::new(&self.context, tokens)?,
             batch: None,
             result: None,
-            values: PinnedBuffer::new(&self.context, 4, PinnedUse::Read)?,
-            flags: PinnedBuffer::new(&self.context, 4, PinnedUse::Read)?,
+            window: Window::new(&self.context)?,
             compute_started: event()?,
             compute_done: event()?,
-            dtoh_started: event()?,
-            dtoh_done: event()?,
             is_retrieved: false,
         })
     }
@@ -165,41 +143,34 @@ impl CudaBackend {
         slot.compute_done.synchronize()
     }
 
-    /// Brings the slot's result to its pinned memory and waits for it; `None` where nothing was
-    /// computed.
+    /// Brings the slot's result to the host and waits for it; `None` where nothing was computed.
     ///
     /// # Errors
     /// The device's own failure.
-    pub fn retrieve<'a>(
-        &self,
-        slot: &'a mut CudaSlot,
-    ) -> Result<Option<SlotResult<'a>>, CudaError> {
+    pub fn retrieve(&self, slot: &mut CudaSlot) -> Result<Option<SlotResult>, CudaError> {
         let Some(result) = slot.result.take() else { return Ok(None) };
-        let bytes = result.size_bytes();
-        let flag_bytes = result.num_seqs * 4;
-        for (pinned, bytes) in [(&mut slot.values, bytes), (&mut slot.flags, flag_bytes)] {
-            if pinned.bytes().len() < bytes {
-                let bytes = bytes.next_power_of_two();
-                *pinned = PinnedBuffer::new(&self.context, bytes, PinnedUse::Read)?;
+        let flags =
+            result.not_finite.as_ref().map_or((0, 0), |f| (f.address(), result.num_seqs * 4));
+        let blocks = [(result.address(), result.size_bytes()), flags];
+        let mut values = Vec::with_capacity(result.size_bytes() / 4);
+        let mut is_finite = Vec::with_capacity(result.num_seqs);
+        let take = |block: usize, bytes: &[u8]| {
+            let words = bytes.chunks_exact(4);
+            if block == 0 {
+                values.extend(words.map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])));
+            } else {
+                is_finite.extend(words.map(|flag| flag == [0; 4]));
             }
-        }
+        };
         self.context.bind()?;
         self.dtoh.wait(&slot.compute_done)?;
-        slot.dtoh_started.record(&self.dtoh)?;
-        // SAFETY: both sides have as many bytes; the pinned ones are looked at after the event.
-        unsafe {
-            self.dtoh.copy_dtoh(&mut slot.values.bytes_mut()[..bytes], result.address())?;
-            if let Some(flags) = &result.not_finite {
-                self.dtoh.copy_dtoh(&mut slot.flags.bytes_mut()[..flag_bytes], flags.address())?;
-            }
-        }
-        slot.dtoh_done.record(&self.dtoh)?;
-        slot.dtoh_done.synchronize()?;
+        // SAFETY: the result, which is kept until the end of this function, has as many bytes in
+        // either place and is complete at `compute_done`.
+        unsafe { slot.window.bring(&self.dtoh, &blocks, take) }?;
         slot.is_retrieved = true;
         // Only now may the arena give the memory to somebody else: D2H is another stream.
         drop(result);
-        let (values, flags) = (&slot.values.bytes()[..bytes], &slot.flags.bytes()[..flag_bytes]);
-        Ok(Some(SlotResult { values, flags }))
+        Ok(Some(SlotResult { values, is_finite }))
     }
 
     /// Starts a clock that tells times of the device as times of the host.
@@ -233,7 +204,10 @@ impl CudaBackend {
             compute: stretch(&slot.compute_started, &slot.compute_done)?,
             dtoh: slot
                 .is_retrieved
-                .then(|| stretch(&slot.dtoh_started, &slot.dtoh_done))
+                .then(|| {
+                    let (start, end) = slot.window.marks();
+                    stretch(start, end)
+                })
                 .transpose()?,
         })
     }

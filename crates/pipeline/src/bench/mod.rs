@@ -1,13 +1,14 @@
 //! `virnucpro bench`: the speed of a device on a model of a published size.
 //!
 //! Weights are random, so no files are needed; batches are packed beforehand and go through the
-//! runner as those of any run do. Entry function: [`bench()`].
+//! runner as those of any run do. They are a sample of a large job's batches, which are full but for
+//! the last. Entry function: [`bench()`].
 
 mod report;
 mod workload;
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use virnucpro_backend::Backend;
@@ -29,6 +30,10 @@ pub use workload::Lengths;
 /// Seed of the weights.
 const WEIGHT_SEED: u64 = 1;
 
+/// How many times the tokens of a pass are packed, to take its batches from: what
+/// `bench/peers/measure.py` does for the peers.
+const POOL: usize = 8;
+
 /// Settings of [`bench()`].
 #[derive(Clone, Debug)]
 pub struct BenchConfig {
@@ -36,7 +41,7 @@ pub struct BenchConfig {
     pub model: PublishedSize,
     /// How long the sequences are.
     pub lengths: Lengths,
-    /// Tokens of one pass.
+    /// Tokens of one pass, about: it has whole batches.
     pub tokens: NonZeroUsize,
     /// Passes that are timed, after one that warms up.
     pub passes: NonZeroUsize,
@@ -61,8 +66,7 @@ pub fn bench(
     monitor: impl Fn() -> Result<Monitor, PipelineError>,
 ) -> Result<BenchReport, PipelineError> {
     let model = config.model.config()?;
-    let sequences = config.lengths.sequences(config.tokens.get(), &model)?;
-    let source = EncoderSource::random(config.model.name(), model, WEIGHT_SEED)?;
+    let source = EncoderSource::random(config.model.name(), model.clone(), WEIGHT_SEED)?;
     let loading = Instant::now();
     let mut engine = Engine::new(device);
     engine.load(config.model.name(), source, None, Pooling::Mean)?;
@@ -70,7 +74,12 @@ pub fn bench(
     let preparing = Instant::now();
     let token_budget = engine.prepare(config.token_budget)?;
     let prepare = preparing.elapsed();
+    // A pass of less than a batch is as small as it was asked to be.
+    let pool = if config.tokens < token_budget.tokens { 1 } else { POOL };
+    let drawn = config.tokens.get().saturating_mul(pool);
+    let sequences = config.lengths.sequences(drawn, &model)?;
     let packed = pack_first_fit_decreasing(sequences, token_budget.tokens)?;
+    let packed = spread(packed, config.tokens.get());
     let name: Arc<str> = config.model.name().into();
     let batches: Vec<_> = packed
         .into_iter()
@@ -99,6 +108,14 @@ pub fn bench(
     };
     report.add_passes(&passes);
     Ok(report)
+}
+
+/// Batches of about `tokens` tokens in all, taken evenly.
+fn spread(batches: Vec<PackedBatch>, tokens: usize) -> Vec<PackedBatch> {
+    let total: usize = batches.iter().map(PackedBatch::total_tokens).sum();
+    let every = ((total + tokens / 2) / tokens).max(1);
+    let first = (every / 2).min(batches.len().saturating_sub(1));
+    batches.into_iter().skip(first).step_by(every).collect()
 }
 
 fn largest(batches: &[InferenceBatch]) -> Option<&PackedBatch> {
@@ -130,14 +147,23 @@ where
         let runner =
             AsyncInferenceRunner::new(Arc::clone(model), Arc::clone(&device), runner_config)?;
         let copies: Vec<_> = batches.iter().cloned().map(Ok).collect();
-        let start = Instant::now();
-        for result in runner.run(copies)? {
+        // The clock starts when the first batch is taken, once slots and threads are there.
+        let start = Arc::new(OnceLock::new());
+        let started = Arc::clone(&start);
+        let taken = copies.into_iter().inspect(move |_| {
+            started.get_or_init(Instant::now);
+        });
+        let mut end = None;
+        for result in runner.run(taken)? {
             result?;
+            end = Some(Instant::now());
         }
-        let elapsed = start.elapsed();
         let summary = monitor.finish()?;
-        if pass > 0 {
-            passes.push(Pass { elapsed, summary });
+        // A cancelled run may have taken or given nothing.
+        if let (Some(&start), Some(end)) = (start.get(), end)
+            && pass > 0
+        {
+            passes.push(Pass { elapsed: end - start, summary });
         }
     }
     Ok(passes)
@@ -163,4 +189,38 @@ fn profile(
     report.add_profile(&families, &backend.plans(), task.encoder.num_hidden_layers());
     report.kernels_compiled = backend.kernels_compiled();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use virnucpro_batch::{SequenceId, TokenizedSequence};
+
+    use super::*;
+
+    fn packed(lengths: impl Iterator<Item = usize>) -> Vec<PackedBatch> {
+        let sequences = lengths.zip(0..).map(|(length, number)| TokenizedSequence {
+            sequence_id: SequenceId(number),
+            input_ids: vec![5; length],
+        });
+        pack_first_fit_decreasing(sequences.collect(), NonZeroUsize::new(100).unwrap()).unwrap()
+    }
+
+    fn totals(batches: &[PackedBatch]) -> Vec<usize> {
+        batches.iter().map(PackedBatch::total_tokens).collect()
+    }
+
+    #[test]
+    fn spread_takes_full_batches_evenly_from_long_to_short() {
+        // 48 batches of one length each; the last is the emptiest.
+        let batches = packed(50..98);
+        assert_eq!(batches.len(), 48);
+        assert_eq!(totals(&spread(batches, 441)), [93, 85, 77, 69, 61, 53]);
+    }
+
+    #[test]
+    fn spread_of_few_tokens_is_what_there_is() {
+        assert_eq!(totals(&spread(packed([30, 20].into_iter()), 50)), [50]);
+        assert_eq!(totals(&spread(packed([90].into_iter()), 1)), [90]);
+        assert_eq!(totals(&spread(packed([90, 80].into_iter()), 1000)), [90, 80]);
+    }
 }
