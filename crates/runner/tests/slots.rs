@@ -46,12 +46,13 @@ fn delays_in_every_stage_change_neither_order_nor_values() {
 }
 
 #[test]
-fn slot_is_filled_again_only_after_it_was_drained() {
+fn slot_is_filled_again_only_after_it_was_drained_and_closed_after_the_last_batch() {
     let delays = [delays(1), delays(2), delays(3)];
     let (runner, device) = with_slots(3, Manners { delays, ..Manners::default() });
     assert_eq!(runner.run(batches(60)).unwrap().map(Result::unwrap).count(), 60);
     let mut last: HashMap<usize, Event> = HashMap::new();
     let mut used: HashMap<usize, usize> = HashMap::new();
+    let mut retrieved = 0;
     for event in device.events.lock().unwrap().iter() {
         let (slot, follows) = match *event {
             Event::Transfer { slot, .. } => {
@@ -62,8 +63,10 @@ fn slot_is_filled_again_only_after_it_was_drained() {
                 (slot, last.get(&slot) == Some(&Event::Transfer { slot, sequence }))
             }
             Event::Retrieve { slot, sequence } => {
+                retrieved += 1;
                 (slot, last.get(&slot) == Some(&Event::ComputeDone { slot, sequence }))
             }
+            Event::Close { slot } => (slot, retrieved == 60),
         };
         assert!(follows, "{event:?} after {:?}", last.get(&slot));
         last.insert(slot, event.clone());

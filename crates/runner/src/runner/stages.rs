@@ -48,7 +48,12 @@ pub(super) fn transfer_all<M, D: StagedDevice<M>>(
         let fetched = shared.meters[0].wait_in(|| fetch(batch_idx, &mut batches));
         let fetch_wait = start.elapsed();
         let flow = match fetched {
-            Ok(None) => break,
+            Ok(None) => {
+                // To be closed at the end: a device may close one only when it has nothing to do,
+                // and has batches before this one.
+                let _ = shared.free.push(slot);
+                break;
+            }
             Ok(Some(batch)) => {
                 shared.count_received(batch.packed.num_seqs());
                 let waits = Waits { fetch_wait, slot_wait };

@@ -49,6 +49,7 @@ pub enum Event {
     Transfer { slot: usize, sequence: u64 },
     ComputeDone { slot: usize, sequence: u64 },
     Retrieve { slot: usize, sequence: u64 },
+    Close { slot: usize },
 }
 
 /// How the device behaves.
@@ -112,6 +113,13 @@ pub struct Slot {
     index: usize,
     memory: Arc<Mutex<Memory>>,
     done: Option<Receiver<()>>,
+    events: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.events.lock().unwrap().push(Event::Close { slot: self.index });
+    }
 }
 
 impl Slot {
@@ -239,7 +247,8 @@ impl StagedDevice<Model> for Device {
 
     fn open_slot(&self, _: &Model) -> Result<Slot, BoxError> {
         let index = self.slots.fetch_add(1, Ordering::SeqCst);
-        Ok(Slot { index, memory: Arc::default(), done: None })
+        let events = Arc::clone(&self.events);
+        Ok(Slot { index, memory: Arc::default(), done: None, events })
     }
 
     fn staging(&self, _: &Slot) -> StagingMemory {
