@@ -87,9 +87,13 @@ class Shape:
         return (self.tile + 4 * self.key_block) * (ceil_div(head_dim, 16) * 16 + 8) * 2
 
 
-# Keys and values of a whole sequence stay in shared memory; for heads of 64.
+# Keys and values of a whole sequence stay in shared memory; for heads of 64 and sequences of 65 to 192.
 RESIDENT = Shape("attention_resident_wgmma")
-LONGEST_RESIDENT = 192
+SHORTEST_RESIDENT, LONGEST_RESIDENT = 65, 192
+
+
+def is_resident(lengths):
+    return min(lengths) >= SHORTEST_RESIDENT and max(lengths) <= LONGEST_RESIDENT
 
 
 def mma(warps=4, row_tiles=1, key_block=64, blocks=4):
@@ -105,12 +109,11 @@ def portable_shape(dtype, head_dim):
     return Shape("attention", key_block=32 if head_dim > 80 else 64)
 
 
-def best_shape(dtype, head_dim, longest):
-    """What the program runs on the chip at hand."""
+def best_shape(dtype, head_dim, lengths):
+    """What the program runs on the chip at hand, which takes apart what is partly resident."""
     if dtype != "f32" and head_dim in (64, 128) and arch() == "sm_90":
         streaming = Shape("attention_wgmma")
-        fits = head_dim == 64 and streaming.tile < longest <= LONGEST_RESIDENT
-        return RESIDENT if fits else streaming
+        return RESIDENT if head_dim == 64 and is_resident(lengths) else streaming
     return portable_shape(dtype, head_dim)
 
 
@@ -126,7 +129,7 @@ def attention_build(dtype, head_dim, shape):
 
 
 def attention(dtype, qkv, out, cu, lengths, heads, head_dim, scale, slopes=None, shape=None):
-    shape = shape or best_shape(dtype, head_dim, max(lengths))
+    shape = shape or best_shape(dtype, head_dim, lengths)
     tiles, entry = attention_tiles(lengths, shape.tile), "attention"
     if shape.kernel == RESIDENT.kernel:
         # Whole sequences.

@@ -1,11 +1,12 @@
 //! The arrays of a packed batch on the device: one block, brought over by one copy.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::CudaError;
 use super::context::Context;
 use super::memory::{DeviceBuffer, PinnedBuffer, PinnedUse};
-use super::source::ATTENTION_TILE;
+use super::source::{ATTENTION_TILE, RESIDENT_SEQLENS};
 use super::stream::{Event, Stream};
 use crate::PackedView;
 
@@ -15,13 +16,15 @@ const ALIGNMENT: usize = 256;
 /// The integer arrays of one packed batch, on the device.
 ///
 /// # Shape
-/// As [`PackedView`]; `longest_first` i32 `[num_seqs]`, the sequences by falling length; and
-/// `tiles` i32 `[num_tiles, 2]`, sequence and first query row of every piece of attention in the
-/// same order.
+/// As [`PackedView`]; `order` i32 `[num_seqs]`, the sequences of other lengths than
+/// [`RESIDENT_SEQLENS`] and then those of them, both by falling length; and `tiles` i32
+/// `[num_tiles, 2]`, sequence and first query row of every piece of attention in the same order.
 #[derive(Debug)]
 pub struct CudaBatch {
     block: Arc<DeviceBuffer>,
     layout: Layout,
+    /// The sequences in front of those of resident lengths, and their tiles.
+    streamed: (usize, usize),
     /// The largest token id and where it stands, to be held against the embedding table.
     pub(super) largest_id: (u32, usize),
     pub(super) max_seqlen: usize,
@@ -35,7 +38,7 @@ struct Layout {
     tiles: usize,
     cu_seqlens: usize,
     position_ids: usize,
-    longest_first: usize,
+    order: usize,
     tile_list: usize,
     bytes: usize,
 }
@@ -50,18 +53,9 @@ impl Layout {
         };
         let cu_seqlens = place((sequences + 1) * 4);
         let position_ids = place(tokens * 4);
-        let longest_first = place(sequences * 4);
+        let order = place(sequences * 4);
         let tile_list = place(tiles * 8);
-        Self {
-            tokens,
-            sequences,
-            tiles,
-            cu_seqlens,
-            position_ids,
-            longest_first,
-            tile_list,
-            bytes: end,
-        }
+        Self { tokens, sequences, tiles, cu_seqlens, position_ids, order, tile_list, bytes: end }
     }
 }
 
@@ -90,8 +84,16 @@ impl CudaBatch {
         self.block.address() + self.layout.position_ids as u64
     }
 
-    pub(super) fn longest_first(&self) -> u64 {
-        self.block.address() + self.layout.longest_first as u64
+    /// The sequences of resident lengths: where their numbers are, and how many there are.
+    pub(super) fn resident(&self) -> (u64, usize) {
+        let (before, _) = self.streamed;
+        let at = self.block.address() + (self.layout.order + before * 4) as u64;
+        (at, self.layout.sequences - before)
+    }
+
+    /// Tiles of the sequences of other lengths, which are the first.
+    pub(super) fn num_streamed_tiles(&self) -> usize {
+        self.streamed.1
     }
 
     pub(super) fn tiles(&self) -> u64 {
@@ -134,8 +136,10 @@ impl Staging {
         self.ready.synchronize()?;
         let input_ids = view.input_ids();
         let cu_seqlens = view.cu_seqlens();
-        let order = longest_first(cu_seqlens);
+        let order = attention_order(cu_seqlens);
         let tiles = attention_tiles(&order);
+        let before = order.partition_point(|&(length, _)| !is_resident(length));
+        let streamed = (before, attention_tiles(&order[..before]).len() / 2);
         let layout = Layout::new(input_ids.len(), order.len(), tiles.len() / 2);
         if layout.bytes > self.block.bytes() {
             self.pinned = PinnedBuffer::new(&self.context, layout.bytes, PinnedUse::Write)?;
@@ -146,7 +150,7 @@ impl Staging {
         write(pinned, layout.cu_seqlens, cu_seqlens.iter().map(|at| at.to_ne_bytes()));
         write(pinned, layout.position_ids, view.position_ids().iter().map(|p| p.to_ne_bytes()));
         let sequences = order.iter().map(|(_, sequence)| sequence.to_ne_bytes());
-        write(pinned, layout.longest_first, sequences);
+        write(pinned, layout.order, sequences);
         write(pinned, layout.tile_list, tiles.iter().map(|tile| tile.to_ne_bytes()));
         self.started.record(stream)?;
         // SAFETY: the block on the device is as large as the pinned one, which is written again
@@ -162,6 +166,7 @@ impl Staging {
         Ok(CudaBatch {
             block: Arc::clone(&self.block),
             layout,
+            streamed,
             largest_id,
             max_seqlen: view.max_seqlen(),
         })
@@ -181,11 +186,16 @@ fn write(to: &mut [u8], start: usize, words: impl Iterator<Item = [u8; 4]>) {
     }
 }
 
-/// (length, sequence), longest sequences first: the last blocks to run are then short ones.
-fn longest_first(cu_seqlens: &[i32]) -> Vec<(i32, i32)> {
+fn is_resident(length: i32) -> bool {
+    usize::try_from(length).is_ok_and(|length| RESIDENT_SEQLENS.contains(&length))
+}
+
+/// (length, sequence), those of resident lengths behind the others, in either part the longest
+/// first: the last blocks to run are then short ones.
+fn attention_order(cu_seqlens: &[i32]) -> Vec<(i32, i32)> {
     let mut order: Vec<(i32, i32)> =
         cu_seqlens.windows(2).zip(0..).map(|(w, sequence)| (w[1] - w[0], sequence)).collect();
-    order.sort_by_key(|&(length, sequence)| (std::cmp::Reverse(length), sequence));
+    order.sort_by_key(|&(length, sequence)| (is_resident(length), Reverse(length), sequence));
     order
 }
 
@@ -203,20 +213,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attention_tiles_cover_every_row_once_and_begin_with_the_longest() {
-        let cu_seqlens = [0, 1, 130, 194, 259];
-        let order = longest_first(&cu_seqlens);
-        assert_eq!(order, [(129, 1), (65, 3), (64, 2), (1, 0)]);
+    fn attention_tiles_cover_every_row_once_with_resident_sequences_behind_the_others() {
+        let cu_seqlens = [0, 1, 130, 194, 259, 452];
+        let order = attention_order(&cu_seqlens);
+        assert_eq!(order, [(193, 4), (64, 2), (1, 0), (129, 1), (65, 3)]);
         let tiles = attention_tiles(&order);
         let pairs: Vec<_> = tiles.chunks(2).map(|pair| (pair[0], pair[1])).collect();
-        assert_eq!(pairs, [(1, 0), (1, 64), (1, 128), (3, 0), (3, 64), (2, 0), (0, 0)]);
+        let streamed = [(4, 0), (4, 64), (4, 128), (4, 192), (2, 0), (0, 0)];
+        assert_eq!(pairs[..6], streamed);
+        assert_eq!(pairs[6..], [(1, 0), (1, 64), (1, 128), (3, 0), (3, 64)]);
     }
 
     #[test]
     fn layout_arrays_lie_apart_and_aligned() {
         let layout = Layout::new(3, 2, 5);
-        let starts =
-            [layout.cu_seqlens, layout.position_ids, layout.longest_first, layout.tile_list];
+        let starts = [layout.cu_seqlens, layout.position_ids, layout.order, layout.tile_list];
         assert_eq!(starts, [256, 512, 768, 1024]);
         assert_eq!(layout.bytes, 1024 + 40);
     }

@@ -249,35 +249,36 @@ impl CudaBackend {
         if let Some(slopes) = spec.alibi_slopes {
             BackendError::expect("attention", "number of slopes", slopes.len(), spec.num_heads)?;
         }
-        let file = self.attention_file(spec)?.for_seqlens(batch.max_seqlen);
-        let (name, pieces, blocks) = match file {
-            KernelFile::AttentionResident => {
-                ("attention_resident", batch.longest_first(), batch.num_seqs())
-            }
-            _ => ("attention", batch.tiles(), batch.num_tiles()),
-        };
+        let file = self.attention_file(spec)?;
         self.context.bind()?;
         let slopes = spec.alibi_slopes.map(|slopes| self.slopes(slopes)).transpose()?;
-        let geometry = Geometry {
-            grid: (blocks * spec.num_heads, 1),
-            block: 2 * ATTENTION_TILE,
-            shared_bytes: file.dynamic_shared_bytes(self.precision),
+        let attend = |file: KernelFile, name, (pieces, blocks): (u64, usize)| {
+            let geometry = Geometry {
+                grid: (blocks * spec.num_heads, 1),
+                block: 2 * ATTENTION_TILE,
+                shared_bytes: file.dynamic_shared_bytes(self.precision),
+            };
+            self.launch(
+                family::ATTENTION,
+                file,
+                name,
+                geometry,
+                &[
+                    Arg::Pointer(qkv.address()),
+                    Arg::Pointer(out.address()),
+                    Arg::Pointer(batch.cu_seqlens()),
+                    Arg::Pointer(pieces),
+                    Arg::count(spec.num_heads),
+                    Arg::Float(spec.softmax_scale),
+                    pointer_or_null(slopes.as_ref().map(|slopes| slopes.address())),
+                ],
+            )
         };
-        Ok(self.launch(
-            family::ATTENTION,
-            file,
-            name,
-            geometry,
-            &[
-                Arg::Pointer(qkv.address()),
-                Arg::Pointer(out.address()),
-                Arg::Pointer(batch.cu_seqlens()),
-                Arg::Pointer(pieces),
-                Arg::count(spec.num_heads),
-                Arg::Float(spec.softmax_scale),
-                pointer_or_null(slopes.as_ref().map(|slopes| slopes.address())),
-            ],
-        )?)
+        let Some(resident) = file.resident() else {
+            return Ok(attend(file, "attention", (batch.tiles(), batch.num_tiles()))?);
+        };
+        attend(file, "attention", (batch.tiles(), batch.num_streamed_tiles()))?;
+        Ok(attend(resident, "attention_resident", batch.resident())?)
     }
 
     pub(super) fn gate(
