@@ -166,8 +166,13 @@ def linear_build(name, dtype, depth, defines=()):
     return f"{name}_wgmma", dtype, built
 
 
+def panels(x):
+    """What a linear kernel stores or adds to, in the boxes of its warps."""
+    return tensor_map(x, 16)
+
+
 def linear(name, dtype, x, weights, bias, out, more, defines=(), clusters=None, scales=None):
-    """`more`: arguments of this kernel alone; `clusters`: how many work on it, all that fit if None;
+    """`more`: arguments of this kernel alone, a residual first; `clusters`: how many work on it, all that fit if None;
     `scales`: a factor for each row, 1 if None.
     """
     (rows, depth), features = x.shape, len(weights)
@@ -176,16 +181,19 @@ def linear(name, dtype, x, weights, bias, out, more, defines=(), clusters=None, 
     assert depth % 64 == 0 and features % 256 == 0
     chosen = dict(defines)
     cluster, stages = int(chosen.get("CLUSTER", 2)), int(chosen.get("STAGES", 4))
-    shared = stages * 49152 + 16384 + stages * 16
+    shared = stages * 49152 + 32768 + stages * 16 + 128
     file, _, built = linear_build(name, dtype, depth, defines)
     entry = function(file, name, dtype, built, shared)
     tiles = ceil_div(rows, 128 * cluster) * (features // 256)
     clusters = min(tiles, clusters or multiprocessors() // cluster)
-    maps = tensor_map(x, 128), tensor_map(weights, 256 // cluster), tensor_map(out, 16)
+    maps = tensor_map(x, 128), tensor_map(weights, 256 // cluster), panels(out)
+    kept = x, weights, out, *more
+    if name == "linear_residual":
+        more = panels(more[0]), *more[1:]
     arguments = (*maps, bias, scales, rows, features, depth, *more)
     launch = Launch(entry, (clusters * cluster,), 384, arguments, shared)
     # The maps hold addresses alone.
-    launch.kept = x, weights, out
+    launch.kept = kept
     return launch
 
 

@@ -86,6 +86,8 @@ pub(super) const LINEAR_DEPTH: usize = 64;
 pub(super) const LINEAR_FEATURES: usize = 256;
 pub(super) const LINEAR_ROWS: usize = 128;
 pub(super) const LINEAR_CLUSTER: usize = 2;
+/// Rows of a panel of results.
+pub(super) const PANEL_ROWS: usize = 16;
 
 /// Width of the heads that a linear layer rotates.
 pub(super) const ROTARY_HEAD_DIM: usize = 64;
@@ -104,9 +106,9 @@ impl LinearKernel {
         Self { step: LinearStep::Gated, parts: 8 },
     ];
 
-    /// Bytes of dynamic shared memory: four stages of x and weights, a panel for each of eight
-    /// warps, and the barriers.
-    pub(super) const SHARED_BYTES: usize = 4 * 49_152 + 16_384 + 4 * 16;
+    /// Bytes of dynamic shared memory: four stages of x and weights, two panels for each of eight
+    /// warps, and the barriers of both.
+    pub(super) const SHARED_BYTES: usize = 4 * 49_152 + 32_768 + 4 * 16 + 128;
 
     /// The kernel for a layer, where a chip and a layer have one.
     pub(super) fn new(
