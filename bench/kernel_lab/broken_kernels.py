@@ -139,22 +139,22 @@ MUTATIONS = (
     (
         "attention_resident_wgmma",
         "the first values again",
-        "units((KEY_BLOCKS + b) * STAGE)",
-        "units(KEY_BLOCKS * STAGE)",
+        "units(MOST_GROUPS * GROUP + b * STAGE)",
+        "units(MOST_GROUPS * GROUP)",
         "check_attention_resident",
     ),
     (
         "attention_resident_wgmma",
         "queries of the tile before",
-        "start(queries, 0, first + TILE)",
-        "start(queries, 0, first)",
+        "start_queries(first + TILE);",
+        "start_queries(first);",
         "check_attention_resident",
     ),
     (
         "attention_resident_wgmma",
         "no zeros past the end",
-        "from, at + row < valid)",
-        "from, true)",
+        "if (row < (length + 15) / 16 * 16)",
+        "if (false)",
         "check_attention_resident",
     ),
     (
@@ -195,8 +195,8 @@ MUTATIONS = (
     (
         "linear_residual_wgmma",
         "moments of the wrong tile",
-        "tile = feature / TILE_FEATURES;",
-        "tile = 0;",
+        " + feature / TILE_FEATURES]",
+        "]",
         "check_residual",
     ),
     (
@@ -209,8 +209,15 @@ MUTATIONS = (
     (
         "linear_residual_wgmma",
         "stale residual",
-        "if (slot + 1 < SLOTS) step.prepare(slot + 1);",
-        "if (slot + 1 < SLOTS) step.prepare(slot);",
+        "if (slot + 1 < SLOTS) step.prepare(slot + 1, desk);",
+        "if (slot + 1 < SLOTS) step.prepare(slot, desk);",
+        "check_residual",
+    ),
+    (
+        "linear_residual_wgmma",
+        "the residual's first panel again",
+        "before, feature + panel * 64, row",
+        "before, feature, row",
         "check_residual",
     ),
     (

@@ -217,7 +217,7 @@ def check_attention_resident(dtype):
     heads, bound = 3, {"f16": 6e-4, "bf16": 5e-3}[dtype]
     # Both ends of every number of groups of 16 keys.
     edges = [n for last in range(80, longest + 1, 16) for n in (max(last - 15, shortest), last - 1, last)]
-    lengths = edges + [shortest - 1 + n for n in random_lengths(20, longest - shortest + 1, 11)]
+    lengths = edges + [min(shortest - 1 + n, longest) for n in random_lengths(20, longest, 11)]
     cu, tokens = ragged(lengths)
     qkv = random(tokens, 3, heads, 64, dtype=dtype, scale=1.5)
     slopes = torch.tensor([0.5, 0.05, 0.003], device="cuda")

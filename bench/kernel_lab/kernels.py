@@ -87,9 +87,9 @@ class Shape:
         return (self.tile + 4 * self.key_block) * (ceil_div(head_dim, 16) * 16 + 8) * 2
 
 
-# Keys and values of a whole sequence stay in shared memory; for heads of 64 and sequences of 65 to 192.
+# Keys and values of a whole sequence stay in shared memory; for heads of 64 and sequences of 65 to 176.
 RESIDENT = Shape("attention_resident_wgmma")
-SHORTEST_RESIDENT, LONGEST_RESIDENT = 65, 192
+SHORTEST_RESIDENT, LONGEST_RESIDENT = 65, 176
 
 
 def is_resident(lengths):
@@ -131,13 +131,21 @@ def attention_build(dtype, head_dim, shape):
 def attention(dtype, qkv, out, cu, lengths, heads, head_dim, scale, slopes=None, shape=None):
     shape = shape or best_shape(dtype, head_dim, lengths)
     tiles, entry = attention_tiles(lengths, shape.tile), "attention"
+    arguments = qkv, out, cu, tiles
     if shape.kernel == RESIDENT.kernel:
-        # Whole sequences.
-        tiles, entry = tiles[tiles[:, 1] == 0, 0].contiguous(), "attention_resident"
+        # Whole sequences: first token and length.
+        whole, entry = tiles[tiles[:, 1] == 0, 0].long(), "attention_resident"
+        tiles = torch.stack((cu[whole], cu[whole + 1] - cu[whole]), 1).int().contiguous()
+        rows = qkv.view(len(qkv), -1)
+        arguments = tensor_map(rows, 64), tensor_map(rows, 16), out, tiles
     name, _, defines = attention_build(dtype, head_dim, shape)
     kernel = function(name, entry, dtype, defines)
-    arguments = (qkv, out, cu, tiles, heads, scale, slopes)
-    return Launch(kernel, (len(tiles) * heads,), 32 * shape.warps, arguments, shape.shared(head_dim))
+    arguments = (*arguments, heads, scale, slopes)
+    grid = (len(tiles) * heads,)
+    launch = Launch(kernel, grid, 32 * shape.warps, arguments, shape.shared(head_dim))
+    # The maps hold addresses alone.
+    launch.kept = qkv, out, cu, tiles
+    return launch
 
 
 def gelu(dtype, x):

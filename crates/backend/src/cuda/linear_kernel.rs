@@ -1,7 +1,7 @@
 //! The kernels that take a linear layer together with what stands around it, for Hopper.
 
 use super::profile::family;
-use super::source::{GELU_PARTS, WGMMA_PARTS};
+use super::source::{COPY_ENGINE_PARTS, GELU_PARTS, WGMMA_PARTS};
 use crate::Precision;
 
 /// What follows a linear layer in the same kernel.
@@ -52,24 +52,15 @@ impl LinearStep {
     }
 
     /// What the compiler gets behind `element.cu`.
-    pub(super) fn text(self) -> &'static [&'static str] {
-        match self {
-            Self::Gelu => {
-                &[WGMMA_PARTS, PARTS_TEXT, GELU_PARTS, include_str!("kernels/linear_gelu_wgmma.cu")]
-            }
-            Self::Gated => &[
-                WGMMA_PARTS,
-                PARTS_TEXT,
-                GELU_PARTS,
-                include_str!("kernels/linear_gated_wgmma.cu"),
-            ],
-            Self::Rotary => {
-                &[WGMMA_PARTS, PARTS_TEXT, include_str!("kernels/linear_rotary_wgmma.cu")]
-            }
-            Self::Residual => {
-                &[WGMMA_PARTS, PARTS_TEXT, include_str!("kernels/linear_residual_wgmma.cu")]
-            }
-        }
+    pub(super) fn text(self) -> Vec<&'static str> {
+        let mut text = vec![WGMMA_PARTS, COPY_ENGINE_PARTS, PARTS_TEXT];
+        text.extend(match self {
+            Self::Gelu => [GELU_PARTS, include_str!("kernels/linear_gelu_wgmma.cu")].as_slice(),
+            Self::Gated => &[GELU_PARTS, include_str!("kernels/linear_gated_wgmma.cu")],
+            Self::Rotary => &[include_str!("kernels/linear_rotary_wgmma.cu")],
+            Self::Residual => &[include_str!("kernels/linear_residual_wgmma.cu")],
+        });
+        text
     }
 }
 

@@ -36,6 +36,7 @@ const STORED_PARTS: &str = include_str!("kernels/stored_parts.cu");
 pub(super) const GELU_PARTS: &str = include_str!("kernels/gelu_parts.cu");
 const ATTENTION_PARTS: &str = include_str!("kernels/attention_parts.cu");
 pub(super) const WGMMA_PARTS: &str = include_str!("kernels/wgmma_parts.cu");
+pub(super) const COPY_ENGINE_PARTS: &str = include_str!("kernels/copy_engine_parts.cu");
 const ATTENTION_HOPPER_PARTS: &str = include_str!("kernels/attention_parts_wgmma.cu");
 
 /// Head widths that attention is tested for.
@@ -125,9 +126,9 @@ impl KernelFile {
             }
             Self::AttentionResident => {
                 let entry = include_str!("kernels/attention_resident_wgmma.cu");
-                &[WGMMA_PARTS, ATTENTION_PARTS, ATTENTION_HOPPER_PARTS, entry]
+                &[WGMMA_PARTS, COPY_ENGINE_PARTS, ATTENTION_PARTS, ATTENTION_HOPPER_PARTS, entry]
             }
-            Self::LinearHopper(kernel) => kernel.step.text(),
+            Self::LinearHopper(kernel) => &kernel.step.text(),
         };
         std::iter::once(&ELEMENT).chain(parts).copied().collect()
     }
@@ -181,10 +182,13 @@ const RESIDENT_HEAD_DIM: usize = 64;
 
 /// Tokens of a sequence whose keys and values a block keeps. Shorter ones have a single tile of
 /// queries, to which all keys come once anyway.
-pub(super) const RESIDENT_SEQLENS: RangeInclusive<usize> = ATTENTION_TILE + 1..=192;
+pub(super) const RESIDENT_SEQLENS: RangeInclusive<usize> = ATTENTION_TILE + 1..=11 * KEY_GROUP;
 
 /// Query rows that a block of any attention kernel takes at once.
 pub(super) const ATTENTION_TILE: usize = 64;
+
+/// Keys that matrix units take at once.
+pub(super) const KEY_GROUP: usize = 16;
 
 /// Refuses a precision that a chip cannot compute in.
 pub(super) fn check_precision(

@@ -12,7 +12,7 @@ pub(super) const RAGGED: [usize; 14] = [1, 130, 2, 15, 16, 17, 31, 33, 63, 64, 6
 
 /// Lengths around those of which a device keeps whole sequences, with every number of 16 keys.
 pub(super) const SHORT: [usize; 20] =
-    [65, 1, 192, 80, 64, 81, 17, 97, 112, 127, 128, 129, 40, 145, 160, 168, 176, 177, 191, 96];
+    [65, 1, 176, 80, 64, 81, 17, 97, 112, 127, 128, 129, 40, 145, 160, 168, 192, 177, 161, 96];
 
 /// f32 values as a stored tensor.
 pub(super) fn bytes(values: &[f32]) -> Vec<u8> {

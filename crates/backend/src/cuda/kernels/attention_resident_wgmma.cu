@@ -1,36 +1,21 @@
-// Softmax attention on Hopper for sequences of 65 to 192 tokens and heads of 64: a block takes a whole sequence
+// Softmax attention on Hopper for sequences of 65 to 176 tokens and heads of 64: a block takes a whole sequence
 // and keeps its keys and values in shared memory, where all tiles of queries find them, and a lane keeps the
-// scores of its two rows with all keys in registers: their maximum is known before the first weight is. The
-// arguments are those of attention_wgmma.cu, but for `sequences`, which has numbers of sequences. The host puts
-// attention_parts_wgmma.cu before it.
+// scores of its two rows with all keys in registers: their maximum is known before the first weight is. qkv
+// [tokens, 3 * num_heads * 64] and out [tokens, num_heads * 64] are as in attention.cu, `sequences` has the first
+// token and the length of each. One thread has the copy engine bring everything: to copy by lanes takes a block as
+// long as a tile's products. The host puts copy_engine_parts.cu and attention_parts_wgmma.cu before it.
 //
-// Geometry: grid num_sequences * num_heads, block 128, dynamic shared memory 57,344 bytes: a tile of queries, three
-// blocks of keys and three of values.
+// Tensor maps of qkv in boxes of 64 columns and 64 or 16 rows. Geometry: grid num_sequences * num_heads, block 128,
+// dynamic shared memory 53,248 bytes: a tile of queries, keys and values.
 
 static_assert(HEAD_DIM == 64, "a panel for a block of keys");
-constexpr int KEY_BLOCKS = 3;
-// Groups of 16 keys in a block, and in the shortest and the longest sequence.
+// Groups of 16 keys in a block, and in the shortest and the longest sequence. Scores of one more group would not
+// leave room for the sums.
 constexpr int BLOCK_GROUPS = KEY_BLOCK / 16;
 constexpr int LEAST_GROUPS = BLOCK_GROUPS + 1;
-constexpr int MOST_GROUPS = KEY_BLOCKS * BLOCK_GROUPS;
-// Their shared memory, with the kilobyte that each has reserved, is all that a multiprocessor has.
+constexpr int MOST_GROUPS = 11;
+constexpr int GROUP = 16 * 64;
 constexpr int MIN_BLOCKS = 4;
-
-// Marks the end of a group of copies.
-static __device__ __forceinline__ void end_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-// Waits until at most `LEFT` groups of the thread's own copies are under way.
-template <int LEFT>
-static __device__ __forceinline__ void wait_for_groups() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
-}
-
-// Everybody sees what all threads' copies have brought, and so does the matrix unit, which reads shared memory
-// by another path than the copies wrote it.
-static __device__ __forceinline__ void meet() {
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-    __syncthreads();
-}
 
 // c = a b (+ c) for a 64x16 and b 16 x 16 * GROUPS, both with their 16 side by side in shared memory.
 template <int GROUPS>
@@ -46,7 +31,6 @@ static __device__ __forceinline__ void multiply_wide(float (&c)[2 * GROUPS][4], 
 #define NINE_GROUPS EIGHT_GROUPS ", %64, %65, %66, %67, %68, %69, %70, %71"
 #define TEN_GROUPS NINE_GROUPS ", %72, %73, %74, %75, %76, %77, %78, %79"
 #define ELEVEN_GROUPS TEN_GROUPS ", %80, %81, %82, %83, %84, %85, %86, %87"
-#define TWELVE_GROUPS ELEVEN_GROUPS ", %88, %89, %90, %91, %92, %93, %94, %95"
 #define PIECES_5 ALL_PIECES, PIECE(8), PIECE(9)
 #define PIECES_6 PIECES_5, PIECE(10), PIECE(11)
 #define PIECES_7 PIECES_6, PIECE(12), PIECE(13)
@@ -54,7 +38,6 @@ static __device__ __forceinline__ void multiply_wide(float (&c)[2 * GROUPS][4], 
 #define PIECES_9 PIECES_8, PIECE(16), PIECE(17)
 #define PIECES_10 PIECES_9, PIECE(18), PIECE(19)
 #define PIECES_11 PIECES_10, PIECE(20), PIECE(21)
-#define PIECES_12 PIECES_11, PIECE(22), PIECE(23)
 #define MULTIPLY_WIDE(GROUPS, KEYS, LIST, OPERANDS, A, B, ADD)                                           \
     template <>                                                                                           \
     __device__ __forceinline__ void multiply_wide<GROUPS>(float (&c)[2 * GROUPS][4], unsigned a,         \
@@ -73,22 +56,25 @@ MULTIPLY_WIDE(8, "128", EIGHT_GROUPS, PIECES_8, "64", "65", "66")
 MULTIPLY_WIDE(9, "144", NINE_GROUPS, PIECES_9, "72", "73", "74")
 MULTIPLY_WIDE(10, "160", TEN_GROUPS, PIECES_10, "80", "81", "82")
 MULTIPLY_WIDE(11, "176", ELEVEN_GROUPS, PIECES_11, "88", "89", "90")
-MULTIPLY_WIDE(12, "192", TWELVE_GROUPS, PIECES_12, "96", "97", "98")
 
-// Exchanges words among four lanes: word i of lane q becomes word q of lane i.
-static __device__ __forceinline__ void transpose(unsigned (&words)[4]) {
+// Exchanges words among four lanes, in N sets: word i of lane q becomes word q of lane i. All sets go side by side,
+// since an exchange takes longer than its turn.
+template <int N>
+static __device__ __forceinline__ void transpose(unsigned (&words)[N][4]) {
     const int lane = lane_index();
 #pragma unroll
     for (int step = 1; step < 4; step *= 2) {
         const bool upper = lane & step;
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            if (i & step) continue;
-            unsigned& low = words[i];
-            unsigned& high = words[i + step];
-            const unsigned other = __shfl_xor_sync(ALL_LANES, upper ? low : high, step);
-            (upper ? low : high) = other;
-        }
+        for (int set = 0; set < N; ++set)
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                if (i & step) continue;
+                unsigned& low = words[set][i];
+                unsigned& high = words[set][i + step];
+                const unsigned other = __shfl_xor_sync(ALL_LANES, upper ? low : high, step);
+                (upper ? low : high) = other;
+            }
     }
 }
 
@@ -110,7 +96,6 @@ static __device__ __forceinline__ void attend_whole(Tile& tile, unsigned queries
                                                     const Read& queries_are_read,
                                                     const There& values_are_there) {
     constexpr int USED = 2 * GROUPS;
-    const int column = lane_index() % 4 * 2;
     float s[USED][4];
     begin_products();
 #pragma unroll
@@ -124,6 +109,7 @@ static __device__ __forceinline__ void attend_whole(Tile& tile, unsigned queries
     const bool is_tilted = scores.slope != 0.0f;
     const float factor = is_tilted ? 1.0f : scores.scale;
     float tops[2][2] = {{MINUS_INFINITY, MINUS_INFINITY}, {MINUS_INFINITY, MINUS_INFINITY}};
+    const int column = lane_index() % 4 * 2;
     if (is_tilted) {
 #pragma unroll
         for (int n = 0; n < USED; ++n)
@@ -173,7 +159,7 @@ static __device__ __forceinline__ void attend_whole(Tile& tile, unsigned queries
                 totals[h][n % 2] += left + right;
             }
         }
-        const unsigned values = keys + units((KEY_BLOCKS + b) * STAGE);
+        const unsigned values = keys + units(MOST_GROUPS * GROUP + b * STAGE);
         if (b < BLOCKS - 1) {
             Weights<BLOCK_GROUPS>(s + b * 8).start_mixing(tile.sums, values, b > 0);
             keep_behind(s + (b + 1) * 8, min(8, USED - (b + 1) * 8));
@@ -202,79 +188,93 @@ static __device__ __forceinline__ void attend_groups(Tile& tile, unsigned querie
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
-    attention_resident(const element* qkv, element* out, const int* cu_seqlens, const int* sequences,
-                       int num_heads, float softmax_scale, const float* alibi_slopes) {
+    attention_resident(const __grid_constant__ TensorMap tiles, const __grid_constant__ TensorMap groups,
+                       element* out, const int2* sequences, int num_heads, float softmax_scale,
+                       const float* alibi_slopes) {
     extern __shared__ __align__(1024) element shared[];
+    __shared__ unsigned long long barriers[3];
     element* queries = shared;
-    // All blocks of keys, then all blocks of values.
-    element* stages = shared + PANEL;
+    // All keys, then all values.
+    element* keys = shared + PANEL;
+    element* values = keys + MOST_GROUPS * GROUP;
 
     const int head = blockIdx.x % num_heads;
-    const int sequence = sequences[blockIdx.x / num_heads];
-    const int begin = cu_seqlens[sequence];
-    const int length = cu_seqlens[sequence + 1] - begin;
-    const int width = num_heads * HEAD_DIM;
+    const int2 sequence = sequences[blockIdx.x / num_heads];
+    const int begin = sequence.x, length = sequence.y, width = num_heads * HEAD_DIM;
+    const unsigned queries_there = shared_address(barriers);
+    const unsigned keys_there = queries_there + 8, values_there = queries_there + 16;
 
-    // Starts copying rows of queries (0), keys (1) or values (2). Places are worked out anew each time: registers are
-    // what this kernel is short of.
-    const auto start = [&](element* to, int part, int first) {
-        const int row = threadIdx.x / PIECES, piece = threadIdx.x % PIECES;
-        const long long row_stride = 3LL * width;
-        const element* from =
-            qkv + (begin + first + row) * row_stride + part * width + head * HEAD_DIM + piece * 8;
-        start_rows(to + place(row, piece), from, PASS * row_stride, row, length - first);
+    // What stands behind the last row is another sequence's, or nothing.
+    const auto start_queries = [&](int first) {
+        expect(queries_there, PANEL * 2);
+        load_box<false>(shared_address(queries), tiles, head * HEAD_DIM, begin + first, queries_there);
     };
-    start(queries, 0, 0);
-#pragma unroll
-    for (int part = 1; part < 3; ++part) {
-        // Keys with the first queries, values behind them.
-#pragma unroll 1
-        for (int block = 0; block * KEY_BLOCK < length; ++block)
-            start(stages + ((part - 1) * KEY_BLOCKS + block) * STAGE, part, block * KEY_BLOCK);
-        end_group();
+    const auto start_all = [&](element* to, int part, unsigned there) {
+        const int column = part * width + head * HEAD_DIM, wanted = (length + 15) / 16;
+        expect(there, wanted * GROUP * 2);
+        int group = 0;
+        for (; group + BLOCK_GROUPS <= wanted; group += BLOCK_GROUPS)
+            load_box<false>(shared_address(to + group * GROUP), tiles, column, begin + group * 16, there);
+        for (; group < wanted; ++group)
+            load_box<false>(shared_address(to + group * GROUP), groups, column, begin + group * 16, there);
+    };
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < 3; ++i) set_up_barrier(queries_there + i * 8, 1);
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        start_queries(0);
+        start_all(keys, 1, keys_there);
+        start_all(values, 2, values_there);
     }
-
     const Scores scores(softmax_scale, alibi_slopes, head);
+    __syncthreads();
+    wait_for(keys_there, 0);
 
     for (int first = 0; first < length; first += TILE) {
-        if (first == 0)
-            wait_for_groups<1>();
-        else
-            wait_for_groups<0>();
-        meet();
+        wait_for(queries_there, first / TILE % 2);
         const auto queries_are_read = [&] {
             __syncthreads();
-            if (first + TILE < length) start(queries, 0, first + TILE);
-            end_group();
+            if (threadIdx.x == 0 && first + TILE < length) start_queries(first + TILE);
         };
         const auto values_are_there = [&] {
             if (first > 0) return;
-            wait_for_groups<1>();
-            meet();
+            wait_for(values_there, 0);
+            // A weight of zero does not hide what is no number.
+            if (length % 16 == 0) return;
+            const int row = length + threadIdx.x / PIECES;
+            if (row < (length + 15) / 16 * 16)
+                *reinterpret_cast<uint4*>(values + place(row, threadIdx.x % PIECES)) = make_uint4(0, 0, 0, 0);
+            // The matrix unit reads shared memory by another path than it was written.
+            asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+            __syncthreads();
         };
         Tile tile;
         tile.row = first + warp_index() * 16 + lane_index() / 4;
-        attend_groups<MOST_GROUPS>(tile, operand(queries), operand(stages), scores, length, queries_are_read,
+        attend_groups<MOST_GROUPS>(tile, operand(queries), operand(keys), scores, length, queries_are_read,
                                    values_are_there);
         if (first + warp_index() * 16 >= length) continue;
 
         // A lane turns pieces of two columns into two pieces of eight, of each of its rows.
+        unsigned words[4][4];
+        float inverse[2];
+#pragma unroll
+        for (int h = 0; h < 2; ++h) inverse[h] = 1.0f / quad_sum(tile.total[h]);
+#pragma unroll
+        for (int h = 0; h < 2; ++h)
+#pragma unroll
+            for (int n = 0; n < PIECES; ++n)
+                words[2 * h + n / 4][n % 4] =
+                    pack(tile.sums[n][2 * h] * inverse[h], tile.sums[n][2 * h + 1] * inverse[h]);
+        transpose(words);
+        element* to = out + static_cast<long long>(begin + tile.row) * width + head * HEAD_DIM +
+                      lane_index() % 4 * 8;
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
-            const float inverse = 1.0f / quad_sum(tile.total[h]);
-            const int row = tile.row + h * 8;
-            element* to = out + static_cast<long long>(begin + row) * width + head * HEAD_DIM;
+            if (tile.row + h * 8 >= length) break;
 #pragma unroll
-            for (int half = 0; half < PIECES; half += 4) {
-                unsigned words[4];
-#pragma unroll
-                for (int i = 0; i < 4; ++i)
-                    words[i] =
-                        pack(tile.sums[half + i][2 * h] * inverse, tile.sums[half + i][2 * h + 1] * inverse);
-                transpose(words);
-                if (row < length)
-                    *reinterpret_cast<uint4*>(to + (half + lane_index() % 4) * 8) =
-                        make_uint4(words[0], words[1], words[2], words[3]);
+            for (int half = 0; half < 2; ++half) {
+                const unsigned(&each)[4] = words[2 * h + half];
+                *reinterpret_cast<uint4*>(to + static_cast<long long>(h) * 8 * width + half * 32) =
+                    make_uint4(each[0], each[1], each[2], each[3]);
             }
         }
     }

@@ -22,8 +22,8 @@
 // features as the inner dimension: x in boxes of 64 x 128 rows, weights in boxes of 64 x 256 / CLUSTER,
 // out in boxes of 64 x 16. Geometry: grid a multiple of CLUSTER, at most the multiprocessors; block 384;
 // dynamic shared memory STAGES * 49152 + 32768 + STAGES * 16 + 128 bytes. The macros are there for
-// bench/kernel_lab to vary, but for PARTS, which must not exceed depth / 64. The host puts wgmma_parts.cu
-// before it.
+// bench/kernel_lab to vary, but for PARTS, which must not exceed depth / 64. The host puts wgmma_parts.cu and
+// copy_engine_parts.cu before it.
 
 // Blocks that share weights.
 #ifndef CLUSTER
@@ -71,42 +71,8 @@ constexpr int SHARE = TILE_FEATURES / CLUSTER;
 // next one of its warp's rows lane / 4 (values 0 and 1) and lane / 4 + 8 (values 2 and 3).
 constexpr int BLOCKS = TILE_FEATURES / 8;
 
-// What cuTensorMapEncodeTiled writes.
-struct alignas(64) TensorMap {
-    unsigned long long words[16];
-};
-
 static __device__ __forceinline__ unsigned shared_address(const void* at) {
     return static_cast<unsigned>(__cvta_generic_to_shared(at));
-}
-
-static __device__ __forceinline__ void set_up_barrier(unsigned barrier, int arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
-}
-
-// Waits for the end of the barrier's phase of this parity.
-static __device__ __forceinline__ void wait_for(unsigned barrier, unsigned parity) {
-#ifdef WAIT_LIMIT
-    // For the lab: an error instead of a launch without end.
-    asm volatile("{ .reg .pred done; .reg .b32 left; mov.b32 left, %2; "
-                 "AGAIN: mbarrier.test_wait.parity.shared::cta.b64 done, [%0], %1; @done bra DONE; "
-                 "sub.s32 left, left, 1; setp.ne.s32 done, left, 0; @done bra AGAIN; trap; DONE: }" ::"r"(
-                     barrier),
-                 "r"(parity), "n"(WAIT_LIMIT)
-                 : "memory");
-#else
-    asm volatile("{ .reg .pred done; AGAIN: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; "
-                 "@!done bra AGAIN; }" ::"r"(barrier),
-                 "r"(parity)
-                 : "memory");
-#endif
-}
-
-// The one arrival at the barrier of a place that is to be filled; the copies of its bytes complete it.
-template <int BYTES>
-static __device__ __forceinline__ void expect(unsigned barrier) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "n"(BYTES)
-                 : "memory");
 }
 
 // Arrives at the barrier that lies at this place of the cluster's block `rank`.
@@ -139,25 +105,6 @@ static __device__ __forceinline__ void meet() {
 #else
     asm volatile("barrier.sync.aligned 0;" ::: "memory");
 #endif
-}
-
-// What passes through the L2 cache by this policy is the first to leave it.
-#define PASSING "createpolicy.fractional.L2::evict_first.b64 policy, 1.0; "
-
-template <bool PASSES>
-static __device__ __forceinline__ void load_box(unsigned to, const TensorMap& map, int column, int row,
-                                                unsigned barrier) {
-    if (PASSES)
-        asm volatile("{ .reg .b64 policy; " PASSING
-                     "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
-                     ".L2::cache_hint [%0], [%1, {%2, %3}], [%4], policy; }" ::"r"(to),
-                     "l"(&map), "r"(column), "r"(row), "r"(barrier)
-                     : "memory");
-    else
-        asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
-                     "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
-                     "l"(&map), "r"(column), "r"(row), "r"(barrier)
-                     : "memory");
 }
 
 // The same place of all blocks of the cluster gets the box, and their barriers the count.
@@ -315,7 +262,7 @@ static __device__ __forceinline__ void produce(Tiles tiles, Ring ring, const Ten
             const unsigned full = ring.full(turn.stage), to = ring.stage(turn.stage);
             // The first round finds all places free: nothing precedes the first phase.
             wait_for(ring.empty(turn.stage), turn.parity ^ 1);
-            expect<STAGE_BYTES>(full);
+            expect(full, STAGE_BYTES);
             load_box<Step::PASSES>(to, x, at, tile.x, full);
             load_box_for_all(to + (TILE_ROWS + share) * DEEP * 2, weights, at, share_row, full);
         }

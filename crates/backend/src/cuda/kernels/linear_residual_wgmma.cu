@@ -32,7 +32,7 @@ struct Residual {
     // copy engine may still read what was sent last.
     __device__ __forceinline__ void fill(int panel, int row, int feature, const Desk& desk) const {
         wait_for_panels<0>();
-        expect<PANEL_BYTES>(desk.barrier(panel));
+        expect(desk.barrier(panel), PANEL_BYTES);
         load_box<false>(desk.panel(panel), before, feature + panel * 64, row, desk.barrier(panel));
     }
 
