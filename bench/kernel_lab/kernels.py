@@ -87,9 +87,13 @@ class Shape:
         return (self.tile + 4 * self.key_block) * (ceil_div(head_dim, 16) * 16 + 8) * 2
 
 
-# Keys and values of a whole sequence stay in shared memory; for heads of 64.
+# Keys and values of a whole sequence stay in shared memory; for heads of 64 and sequences of 65 to 176.
 RESIDENT = Shape("attention_resident_wgmma")
-LONGEST_RESIDENT = 192
+SHORTEST_RESIDENT, LONGEST_RESIDENT = 65, 176
+
+
+def is_resident(lengths):
+    return min(lengths) >= SHORTEST_RESIDENT and max(lengths) <= LONGEST_RESIDENT
 
 
 def mma(warps=4, row_tiles=1, key_block=64, blocks=4):
@@ -105,12 +109,11 @@ def portable_shape(dtype, head_dim):
     return Shape("attention", key_block=32 if head_dim > 80 else 64)
 
 
-def best_shape(dtype, head_dim, longest):
-    """What the program runs on the chip at hand."""
+def best_shape(dtype, head_dim, lengths):
+    """What the program runs on the chip at hand, which takes apart what is partly resident."""
     if dtype != "f32" and head_dim in (64, 128) and arch() == "sm_90":
         streaming = Shape("attention_wgmma")
-        fits = head_dim == 64 and streaming.tile < longest <= LONGEST_RESIDENT
-        return RESIDENT if fits else streaming
+        return RESIDENT if head_dim == 64 and is_resident(lengths) else streaming
     return portable_shape(dtype, head_dim)
 
 
@@ -126,15 +129,23 @@ def attention_build(dtype, head_dim, shape):
 
 
 def attention(dtype, qkv, out, cu, lengths, heads, head_dim, scale, slopes=None, shape=None):
-    shape = shape or best_shape(dtype, head_dim, max(lengths))
+    shape = shape or best_shape(dtype, head_dim, lengths)
     tiles, entry = attention_tiles(lengths, shape.tile), "attention"
+    arguments = qkv, out, cu, tiles
     if shape.kernel == RESIDENT.kernel:
-        # Whole sequences.
-        tiles, entry = tiles[tiles[:, 1] == 0, 0].contiguous(), "attention_resident"
+        # Whole sequences: first token and length.
+        whole, entry = tiles[tiles[:, 1] == 0, 0].long(), "attention_resident"
+        tiles = torch.stack((cu[whole], cu[whole + 1] - cu[whole]), 1).int().contiguous()
+        rows = qkv.view(len(qkv), -1)
+        arguments = tensor_map(rows, 64), tensor_map(rows, 16), out, tiles
     name, _, defines = attention_build(dtype, head_dim, shape)
     kernel = function(name, entry, dtype, defines)
-    arguments = (qkv, out, cu, tiles, heads, scale, slopes)
-    return Launch(kernel, (len(tiles) * heads,), 32 * shape.warps, arguments, shape.shared(head_dim))
+    arguments = (*arguments, heads, scale, slopes)
+    grid = (len(tiles) * heads,)
+    launch = Launch(kernel, grid, 32 * shape.warps, arguments, shape.shared(head_dim))
+    # The maps hold addresses alone.
+    launch.kept = qkv, out, cu, tiles
+    return launch
 
 
 def gelu(dtype, x):
@@ -163,8 +174,13 @@ def linear_build(name, dtype, depth, defines=()):
     return f"{name}_wgmma", dtype, built
 
 
+def panels(x):
+    """What a linear kernel stores or adds to, in the boxes of its warps."""
+    return tensor_map(x, 16)
+
+
 def linear(name, dtype, x, weights, bias, out, more, defines=(), clusters=None, scales=None):
-    """`more`: arguments of this kernel alone; `clusters`: how many work on it, all that fit if None;
+    """`more`: arguments of this kernel alone, a residual first; `clusters`: how many work on it, all that fit if None;
     `scales`: a factor for each row, 1 if None.
     """
     (rows, depth), features = x.shape, len(weights)
@@ -173,16 +189,19 @@ def linear(name, dtype, x, weights, bias, out, more, defines=(), clusters=None, 
     assert depth % 64 == 0 and features % 256 == 0
     chosen = dict(defines)
     cluster, stages = int(chosen.get("CLUSTER", 2)), int(chosen.get("STAGES", 4))
-    shared = stages * 49152 + 16384 + stages * 16
+    shared = stages * 49152 + 32768 + stages * 16 + 128
     file, _, built = linear_build(name, dtype, depth, defines)
     entry = function(file, name, dtype, built, shared)
     tiles = ceil_div(rows, 128 * cluster) * (features // 256)
     clusters = min(tiles, clusters or multiprocessors() // cluster)
-    maps = tensor_map(x, 128), tensor_map(weights, 256 // cluster), tensor_map(out, 16)
+    maps = tensor_map(x, 128), tensor_map(weights, 256 // cluster), panels(out)
+    kept = x, weights, out, *more
+    if name == "linear_residual":
+        more = panels(more[0]), *more[1:]
     arguments = (*maps, bias, scales, rows, features, depth, *more)
     launch = Launch(entry, (clusters * cluster,), 384, arguments, shared)
     # The maps hold addresses alone.
-    launch.kept = x, weights, out
+    launch.kept = kept
     return launch
 
 

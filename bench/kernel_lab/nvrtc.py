@@ -15,13 +15,12 @@ from pathlib import Path
 KERNELS = Path(__file__).resolve().parents[2] / "crates/backend/src/cuda/kernels"
 # Files in front of a kernel file, where it is not element.cu alone.
 FRONT = {"attention": ("element", "attention_parts")}
-FRONT |= dict.fromkeys(
-    ("attention_wgmma", "attention_resident_wgmma"),
-    ("element", "wgmma_parts", "attention_parts", "attention_parts_wgmma"),
-)
+ATTENTION = ("attention_parts", "attention_parts_wgmma")
+FRONT["attention_wgmma"] = ("element", "wgmma_parts", *ATTENTION)
+FRONT["attention_resident_wgmma"] = ("element", "wgmma_parts", "copy_engine_parts", *ATTENTION)
 FRONT["gelu"] = ("element", "gelu_parts")
 FRONT |= dict.fromkeys(("convert", "folded_norm"), ("element", "stored_parts"))
-LINEAR = ("element", "wgmma_parts", "linear_parts_wgmma")
+LINEAR = ("element", "wgmma_parts", "copy_engine_parts", "linear_parts_wgmma")
 FRONT |= dict.fromkeys(("linear_gelu_wgmma", "linear_gated_wgmma"), (*LINEAR, "gelu_parts"))
 FRONT |= dict.fromkeys(("linear_rotary_wgmma", "linear_residual_wgmma"), LINEAR)
 DTYPES = ("f16", "bf16", "f32")

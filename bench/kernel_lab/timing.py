@@ -155,7 +155,7 @@ def attention(shapes, dtype="f16", workloads=("fixed:168", "fixed:52", "proteome
         cu = ragged(lengths)[0]
         named = []
         for shape in shapes:
-            if shape == k.RESIDENT and max(lengths) > k.LONGEST_RESIDENT:
+            if shape == k.RESIDENT and not k.is_resident(lengths):
                 continue
             launches = [
                 k.attention(dtype, q, o, cu, lengths, HEADS, HEAD_DIM, 0.125, shape=shape)

@@ -1,11 +1,12 @@
 //! The arrays of a packed batch on the device: one block, brought over by one copy.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::CudaError;
 use super::context::Context;
 use super::memory::{DeviceBuffer, PinnedBuffer, PinnedUse};
-use super::source::ATTENTION_TILE;
+use super::source::{ATTENTION_TILE, RESIDENT_SEQLENS};
 use super::stream::{Event, Stream};
 use crate::PackedView;
 
@@ -15,9 +16,10 @@ const ALIGNMENT: usize = 256;
 /// The integer arrays of one packed batch, on the device.
 ///
 /// # Shape
-/// As [`PackedView`]; `longest_first` i32 `[num_seqs]`, the sequences by falling length; and
-/// `tiles` i32 `[num_tiles, 2]`, sequence and first query row of every piece of attention in the
-/// same order.
+/// As [`PackedView`], and the pieces of attention, those of the longest sequences first: `tiles` i32
+/// `[num_tiles, 2]`, sequence and first query row of each; `streamed` i32 `[_, 2]`, of the sequences alone
+/// that have other lengths than [`RESIDENT_SEQLENS`]; and `resident` i32 `[_, 2]`, first token and length of
+/// the sequences of those lengths.
 #[derive(Debug)]
 pub struct CudaBatch {
     block: Arc<DeviceBuffer>,
@@ -32,16 +34,25 @@ pub struct CudaBatch {
 struct Layout {
     tokens: usize,
     sequences: usize,
-    tiles: usize,
+    pieces: PieceCounts,
     cu_seqlens: usize,
     position_ids: usize,
-    longest_first: usize,
-    tile_list: usize,
+    tiles: usize,
+    streamed: usize,
+    resident: usize,
     bytes: usize,
 }
 
+/// How many pieces of attention there are of each kind.
+#[derive(Clone, Copy, Debug)]
+struct PieceCounts {
+    tiles: usize,
+    streamed: usize,
+    resident: usize,
+}
+
 impl Layout {
-    fn new(tokens: usize, sequences: usize, tiles: usize) -> Self {
+    fn new(tokens: usize, sequences: usize, pieces: PieceCounts) -> Self {
         let mut end = tokens * 4;
         let mut place = |bytes: usize| {
             let start = end.next_multiple_of(ALIGNMENT);
@@ -50,17 +61,20 @@ impl Layout {
         };
         let cu_seqlens = place((sequences + 1) * 4);
         let position_ids = place(tokens * 4);
-        let longest_first = place(sequences * 4);
-        let tile_list = place(tiles * 8);
+        let tiles = place(pieces.tiles * 8);
+        let streamed = place(pieces.streamed * 8);
+        let resident = place(pieces.resident * 8);
+        let bytes = end;
         Self {
             tokens,
             sequences,
-            tiles,
+            pieces,
             cu_seqlens,
             position_ids,
-            longest_first,
-            tile_list,
-            bytes: end,
+            tiles,
+            streamed,
+            resident,
+            bytes,
         }
     }
 }
@@ -72,10 +86,6 @@ impl CudaBatch {
 
     pub(super) fn num_seqs(&self) -> usize {
         self.layout.sequences
-    }
-
-    pub(super) fn num_tiles(&self) -> usize {
-        self.layout.tiles
     }
 
     pub(super) fn input_ids(&self) -> u64 {
@@ -90,12 +100,19 @@ impl CudaBatch {
         self.block.address() + self.layout.position_ids as u64
     }
 
-    pub(super) fn longest_first(&self) -> u64 {
-        self.block.address() + self.layout.longest_first as u64
+    /// All tiles: where they are, and how many.
+    pub(super) fn tiles(&self) -> (u64, usize) {
+        (self.block.address() + self.layout.tiles as u64, self.layout.pieces.tiles)
     }
 
-    pub(super) fn tiles(&self) -> u64 {
-        self.block.address() + self.layout.tile_list as u64
+    /// Tiles of the sequences of other than resident lengths.
+    pub(super) fn streamed(&self) -> (u64, usize) {
+        (self.block.address() + self.layout.streamed as u64, self.layout.pieces.streamed)
+    }
+
+    /// The sequences of resident lengths.
+    pub(super) fn resident(&self) -> (u64, usize) {
+        (self.block.address() + self.layout.resident as u64, self.layout.pieces.resident)
     }
 }
 
@@ -113,7 +130,8 @@ pub(super) struct Staging {
 impl Staging {
     /// Staging that begins with room for `tokens` tokens and grows where a batch is larger.
     pub(super) fn new(context: &Arc<Context>, tokens: usize) -> Result<Self, CudaError> {
-        let bytes = Layout::new(tokens, tokens, tokens).bytes;
+        let pieces = PieceCounts { tiles: tokens, streamed: tokens, resident: tokens };
+        let bytes = Layout::new(tokens, tokens, pieces).bytes;
         Ok(Self {
             context: Arc::clone(context),
             pinned: PinnedBuffer::new(context, bytes, PinnedUse::Write)?,
@@ -134,9 +152,10 @@ impl Staging {
         self.ready.synchronize()?;
         let input_ids = view.input_ids();
         let cu_seqlens = view.cu_seqlens();
-        let order = longest_first(cu_seqlens);
-        let tiles = attention_tiles(&order);
-        let layout = Layout::new(input_ids.len(), order.len(), tiles.len() / 2);
+        let Pieces { tiles, streamed, resident } = Pieces::new(cu_seqlens);
+        let pieces =
+            PieceCounts { tiles: tiles.len(), streamed: streamed.len(), resident: resident.len() };
+        let layout = Layout::new(input_ids.len(), cu_seqlens.len() - 1, pieces);
         if layout.bytes > self.block.bytes() {
             self.pinned = PinnedBuffer::new(&self.context, layout.bytes, PinnedUse::Write)?;
             self.block = Arc::new(DeviceBuffer::new(&self.context, layout.bytes)?);
@@ -145,9 +164,11 @@ impl Staging {
         write(pinned, 0, input_ids.iter().map(|id| id.to_ne_bytes()));
         write(pinned, layout.cu_seqlens, cu_seqlens.iter().map(|at| at.to_ne_bytes()));
         write(pinned, layout.position_ids, view.position_ids().iter().map(|p| p.to_ne_bytes()));
-        let sequences = order.iter().map(|(_, sequence)| sequence.to_ne_bytes());
-        write(pinned, layout.longest_first, sequences);
-        write(pinned, layout.tile_list, tiles.iter().map(|tile| tile.to_ne_bytes()));
+        for (start, pieces) in
+            [(layout.tiles, tiles), (layout.streamed, streamed), (layout.resident, resident)]
+        {
+            write(pinned, start, pieces.iter().flatten().map(|word| word.to_ne_bytes()));
+        }
         self.started.record(stream)?;
         // SAFETY: the block on the device is as large as the pinned one, which is written again
         // only after `ready`.
@@ -181,21 +202,34 @@ fn write(to: &mut [u8], start: usize, words: impl Iterator<Item = [u8; 4]>) {
     }
 }
 
-/// (length, sequence), longest sequences first: the last blocks to run are then short ones.
-fn longest_first(cu_seqlens: &[i32]) -> Vec<(i32, i32)> {
-    let mut order: Vec<(i32, i32)> =
-        cu_seqlens.windows(2).zip(0..).map(|(w, sequence)| (w[1] - w[0], sequence)).collect();
-    order.sort_by_key(|&(length, sequence)| (std::cmp::Reverse(length), sequence));
-    order
+/// The pieces of attention of a batch, those of the longest sequences first: the last blocks to run are then
+/// short ones.
+struct Pieces {
+    /// Sequence and first query row.
+    tiles: Vec<[i32; 2]>,
+    /// The same for sequences of other than resident lengths.
+    streamed: Vec<[i32; 2]>,
+    /// First token and length of the others.
+    resident: Vec<[i32; 2]>,
 }
 
-/// (sequence, first query row) of every tile of sequences of these lengths.
-fn attention_tiles(order: &[(i32, i32)]) -> Vec<i32> {
-    let rows = |length| (0..length).step_by(ATTENTION_TILE);
-    order
-        .iter()
-        .flat_map(|&(length, sequence)| rows(length).flat_map(move |row| [sequence, row]))
-        .collect()
+impl Pieces {
+    fn new(cu_seqlens: &[i32]) -> Self {
+        let mut order: Vec<(i32, i32, i32)> =
+            cu_seqlens.windows(2).zip(0..).map(|(w, at)| (w[1] - w[0], at, w[0])).collect();
+        order.sort_by_key(|&(length, sequence, _)| (Reverse(length), sequence));
+        let mut pieces = Self { tiles: Vec::new(), streamed: Vec::new(), resident: Vec::new() };
+        for (length, sequence, first) in order {
+            let tiles = (0..length).step_by(ATTENTION_TILE).map(|row| [sequence, row]);
+            pieces.tiles.extend(tiles.clone());
+            if usize::try_from(length).is_ok_and(|length| RESIDENT_SEQLENS.contains(&length)) {
+                pieces.resident.push([first, length]);
+            } else {
+                pieces.streamed.extend(tiles);
+            }
+        }
+        pieces
+    }
 }
 
 #[cfg(test)]
@@ -203,22 +237,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attention_tiles_cover_every_row_once_and_begin_with_the_longest() {
-        let cu_seqlens = [0, 1, 130, 194, 259];
-        let order = longest_first(&cu_seqlens);
-        assert_eq!(order, [(129, 1), (65, 3), (64, 2), (1, 0)]);
-        let tiles = attention_tiles(&order);
-        let pairs: Vec<_> = tiles.chunks(2).map(|pair| (pair[0], pair[1])).collect();
-        assert_eq!(pairs, [(1, 0), (1, 64), (1, 128), (3, 0), (3, 64), (2, 0), (0, 0)]);
+    fn pieces_cover_every_row_once_and_keep_resident_sequences_whole() {
+        let pieces = Pieces::new(&[0, 1, 130, 194, 259, 436]);
+        let streamed = [[4, 0], [4, 64], [4, 128], [2, 0], [0, 0]];
+        assert_eq!(pieces.streamed, streamed);
+        assert_eq!(pieces.resident, [[1, 129], [194, 65]]);
+        let tiles =
+            [[4, 0], [4, 64], [4, 128], [1, 0], [1, 64], [1, 128], [3, 0], [3, 64], [2, 0], [0, 0]];
+        assert_eq!(pieces.tiles, tiles);
     }
 
     #[test]
     fn layout_arrays_lie_apart_and_aligned() {
-        let layout = Layout::new(3, 2, 5);
-        let starts =
-            [layout.cu_seqlens, layout.position_ids, layout.longest_first, layout.tile_list];
-        assert_eq!(starts, [256, 512, 768, 1024]);
-        assert_eq!(layout.bytes, 1024 + 40);
+        let pieces = PieceCounts { tiles: 5, streamed: 3, resident: 1 };
+        let layout = Layout::new(3, 2, pieces);
+        let Layout { cu_seqlens, position_ids, tiles, streamed, resident, .. } = layout;
+        let starts = [cu_seqlens, position_ids, tiles, streamed, resident];
+        assert_eq!(starts, [256, 512, 768, 1024, 1280]);
+        assert_eq!(layout.bytes, 1280 + 8);
     }
 
     #[test]

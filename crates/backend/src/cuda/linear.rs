@@ -7,7 +7,8 @@ use super::batch::CudaBatch;
 use super::gemm::{GemmShape, Operands};
 use super::launch::{Arg, Geometry};
 use super::linear_kernel::{
-    LINEAR_CLUSTER, LINEAR_FEATURES, LINEAR_ROWS, LinearKernel, LinearStep, ROTARY_HEAD_DIM,
+    LINEAR_CLUSTER, LINEAR_FEATURES, LINEAR_ROWS, LinearKernel, LinearStep, PANEL_ROWS,
+    ROTARY_HEAD_DIM,
 };
 use super::operations::{BLOCK, WARP, pointer_or_null};
 use super::profile::family;
@@ -239,7 +240,9 @@ impl CudaBackend {
     ) -> Result<(), CudaError> {
         let tiles = out.cols / LINEAR_FEATURES;
         let piece = self.arena.take(out.rows * tiles * 8)?;
-        let more = [Arg::Pointer(out.address()), Arg::Pointer(piece.address())];
+        // What is added to, which the results replace.
+        let before = TensorMap::new(out.address(), out.rows, out.cols, PANEL_ROWS)?;
+        let more = [Arg::Map(before), Arg::Pointer(piece.address())];
         let fused = Fused { kernel, scales: None, more: &more };
         self.multiply_fused(&fused, x, layer, out)?;
         out.moments = Some(Moments { piece, tiles });
@@ -311,7 +314,7 @@ impl CudaBackend {
         let mut args = vec![
             Arg::Map(TensorMap::new(x.address(), rows, k, LINEAR_ROWS)?),
             Arg::Map(TensorMap::new(layer.weights.address(), m, k, share)?),
-            Arg::Map(TensorMap::new(out.address(), rows, out.cols, 16)?),
+            Arg::Map(TensorMap::new(out.address(), rows, out.cols, PANEL_ROWS)?),
             pointer_or_null(layer.bias.as_ref().map(|bias| bias.address())),
             pointer_or_null(scales.map(Piece::address)),
             Arg::count(rows),

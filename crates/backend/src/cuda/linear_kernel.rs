@@ -1,7 +1,7 @@
 //! The kernels that take a linear layer together with what stands around it, for Hopper.
 
 use super::profile::family;
-use super::source::{GELU_PARTS, WGMMA_PARTS};
+use super::source::{COPY_ENGINE_PARTS, GELU_PARTS, WGMMA_PARTS};
 use crate::Precision;
 
 /// What follows a linear layer in the same kernel.
@@ -52,24 +52,15 @@ impl LinearStep {
     }
 
     /// What the compiler gets behind `element.cu`.
-    pub(super) fn text(self) -> &'static [&'static str] {
-        match self {
-            Self::Gelu => {
-                &[WGMMA_PARTS, PARTS_TEXT, GELU_PARTS, include_str!("kernels/linear_gelu_wgmma.cu")]
-            }
-            Self::Gated => &[
-                WGMMA_PARTS,
-                PARTS_TEXT,
-                GELU_PARTS,
-                include_str!("kernels/linear_gated_wgmma.cu"),
-            ],
-            Self::Rotary => {
-                &[WGMMA_PARTS, PARTS_TEXT, include_str!("kernels/linear_rotary_wgmma.cu")]
-            }
-            Self::Residual => {
-                &[WGMMA_PARTS, PARTS_TEXT, include_str!("kernels/linear_residual_wgmma.cu")]
-            }
-        }
+    pub(super) fn text(self) -> Vec<&'static str> {
+        let mut text = vec![WGMMA_PARTS, COPY_ENGINE_PARTS, PARTS_TEXT];
+        text.extend(match self {
+            Self::Gelu => [GELU_PARTS, include_str!("kernels/linear_gelu_wgmma.cu")].as_slice(),
+            Self::Gated => &[GELU_PARTS, include_str!("kernels/linear_gated_wgmma.cu")],
+            Self::Rotary => &[include_str!("kernels/linear_rotary_wgmma.cu")],
+            Self::Residual => &[include_str!("kernels/linear_residual_wgmma.cu")],
+        });
+        text
     }
 }
 
@@ -86,6 +77,8 @@ pub(super) const LINEAR_DEPTH: usize = 64;
 pub(super) const LINEAR_FEATURES: usize = 256;
 pub(super) const LINEAR_ROWS: usize = 128;
 pub(super) const LINEAR_CLUSTER: usize = 2;
+/// Rows of a panel of results.
+pub(super) const PANEL_ROWS: usize = 16;
 
 /// Width of the heads that a linear layer rotates.
 pub(super) const ROTARY_HEAD_DIM: usize = 64;
@@ -104,9 +97,9 @@ impl LinearKernel {
         Self { step: LinearStep::Gated, parts: 8 },
     ];
 
-    /// Bytes of dynamic shared memory: four stages of x and weights, a panel for each of eight
-    /// warps, and the barriers.
-    pub(super) const SHARED_BYTES: usize = 4 * 49_152 + 16_384 + 4 * 16;
+    /// Bytes of dynamic shared memory: four stages of x and weights, two panels for each of eight
+    /// warps, and the barriers of both.
+    pub(super) const SHARED_BYTES: usize = 4 * 49_152 + 32_768 + 4 * 16 + 128;
 
     /// The kernel for a layer, where a chip and a layer have one.
     pub(super) fn new(

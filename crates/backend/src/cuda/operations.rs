@@ -4,7 +4,8 @@ use super::activation::CudaActivation;
 use super::batch::CudaBatch;
 use super::launch::{Arg, Geometry};
 use super::profile::family;
-use super::source::{ATTENTION_TILE, KernelFile};
+use super::source::{ATTENTION_TILE, KEY_GROUP, KernelFile};
+use super::tensor_map::TensorMap;
 use super::weights::{CudaTable, CudaVector};
 use super::{CudaBackend, CudaError};
 use crate::{AttentionSpec, BackendError, PoolSpec, Precision, RotarySpec, TokenDropout};
@@ -249,35 +250,31 @@ impl CudaBackend {
         if let Some(slopes) = spec.alibi_slopes {
             BackendError::expect("attention", "number of slopes", slopes.len(), spec.num_heads)?;
         }
-        let file = self.attention_file(spec)?.for_seqlens(batch.max_seqlen);
-        let (name, pieces, blocks) = match file {
-            KernelFile::AttentionResident => {
-                ("attention_resident", batch.longest_first(), batch.num_seqs())
-            }
-            _ => ("attention", batch.tiles(), batch.num_tiles()),
-        };
+        let file = self.attention_file(spec)?;
         self.context.bind()?;
         let slopes = spec.alibi_slopes.map(|slopes| self.slopes(slopes)).transpose()?;
-        let geometry = Geometry {
-            grid: (blocks * spec.num_heads, 1),
-            block: 2 * ATTENTION_TILE,
-            shared_bytes: file.dynamic_shared_bytes(self.precision),
+        let slopes = pointer_or_null(slopes.as_ref().map(|slopes| slopes.address()));
+        let launch = |file: KernelFile, name, pieces: usize, args: &[Arg]| {
+            let geometry = Geometry {
+                grid: (pieces * spec.num_heads, 1),
+                block: 2 * ATTENTION_TILE,
+                shared_bytes: file.dynamic_shared_bytes(self.precision),
+            };
+            let more = [Arg::count(spec.num_heads), Arg::Float(spec.softmax_scale), slopes];
+            self.launch(family::ATTENTION, file, name, geometry, &[args, &more].concat())
         };
-        Ok(self.launch(
-            family::ATTENTION,
-            file,
-            name,
-            geometry,
-            &[
-                Arg::Pointer(qkv.address()),
-                Arg::Pointer(out.address()),
-                Arg::Pointer(batch.cu_seqlens()),
-                Arg::Pointer(pieces),
-                Arg::count(spec.num_heads),
-                Arg::Float(spec.softmax_scale),
-                pointer_or_null(slopes.as_ref().map(|slopes| slopes.address())),
-            ],
-        )?)
+        let resident = file.resident();
+        let (tiles, num_tiles) = if resident.is_some() { batch.streamed() } else { batch.tiles() };
+        let [from, to] = [qkv, out].map(|matrix| Arg::Pointer(matrix.address()));
+        let args = [from, to, Arg::Pointer(batch.cu_seqlens()), Arg::Pointer(tiles)];
+        launch(file, "attention", num_tiles, &args)?;
+        let (sequences, num_sequences) = batch.resident();
+        if let Some(file) = resident.filter(|_| num_sequences > 0) {
+            let boxes = |rows| TensorMap::new(qkv.address(), tokens, qkv.cols, rows).map(Arg::Map);
+            let args = [boxes(ATTENTION_TILE)?, boxes(KEY_GROUP)?, to, Arg::Pointer(sequences)];
+            launch(file, "attention_resident", num_sequences, &args)?;
+        }
+        Ok(())
     }
 
     pub(super) fn gate(

@@ -1,5 +1,7 @@
 //! The kernel files and what they are compiled with.
 
+use std::ops::RangeInclusive;
+
 use super::CudaError;
 use super::linear_kernel::{LinearKernel, has_linear};
 use crate::Precision;
@@ -23,8 +25,7 @@ pub(super) enum KernelFile {
     AttentionHopper {
         head_dim: usize,
     },
-    /// The same for heads of [`RESIDENT_HEAD_DIM`] and sequences of at most
-    /// [`RESIDENT_SEQLEN`] tokens.
+    /// The same for heads of [`RESIDENT_HEAD_DIM`] and sequences of [`RESIDENT_SEQLENS`] tokens.
     AttentionResident,
     /// A linear layer and the step behind it on Hopper's warpgroup instructions.
     LinearHopper(LinearKernel),
@@ -35,6 +36,7 @@ const STORED_PARTS: &str = include_str!("kernels/stored_parts.cu");
 pub(super) const GELU_PARTS: &str = include_str!("kernels/gelu_parts.cu");
 const ATTENTION_PARTS: &str = include_str!("kernels/attention_parts.cu");
 pub(super) const WGMMA_PARTS: &str = include_str!("kernels/wgmma_parts.cu");
+pub(super) const COPY_ENGINE_PARTS: &str = include_str!("kernels/copy_engine_parts.cu");
 const ATTENTION_HOPPER_PARTS: &str = include_str!("kernels/attention_parts_wgmma.cu");
 
 /// Head widths that attention is tested for.
@@ -80,13 +82,11 @@ impl KernelFile {
         }
     }
 
-    /// The attention for a batch whose longest sequence has `max_seqlen` tokens.
-    pub(super) fn for_seqlens(self, max_seqlen: usize) -> Self {
-        let fits = self == Self::AttentionHopper { head_dim: RESIDENT_HEAD_DIM }
-            // Shorter ones have a single tile of queries, to which all keys come once anyway.
-            && max_seqlen > ATTENTION_TILE
-            && max_seqlen <= RESIDENT_SEQLEN;
-        if fits { Self::AttentionResident } else { self }
+    /// The attention that takes sequences of [`RESIDENT_SEQLENS`] tokens from this one, where one does.
+    /// A sequence's own length decides, because either has bits of its own.
+    pub(super) fn resident(self) -> Option<Self> {
+        let has_one = self == Self::AttentionHopper { head_dim: RESIDENT_HEAD_DIM };
+        has_one.then_some(Self::AttentionResident)
     }
 
     pub(super) fn name(self, precision: Precision) -> &'static str {
@@ -126,9 +126,9 @@ impl KernelFile {
             }
             Self::AttentionResident => {
                 let entry = include_str!("kernels/attention_resident_wgmma.cu");
-                &[WGMMA_PARTS, ATTENTION_PARTS, ATTENTION_HOPPER_PARTS, entry]
+                &[WGMMA_PARTS, COPY_ENGINE_PARTS, ATTENTION_PARTS, ATTENTION_HOPPER_PARTS, entry]
             }
-            Self::LinearHopper(kernel) => kernel.step.text(),
+            Self::LinearHopper(kernel) => &kernel.step.text(),
         };
         std::iter::once(&ELEMENT).chain(parts).copied().collect()
     }
@@ -169,7 +169,7 @@ impl KernelFile {
             Self::AttentionHopper { head_dim } => (ATTENTION_TILE + 4 * 64) * head_dim * 2,
             // A tile of queries, all keys and all values.
             Self::AttentionResident => {
-                (ATTENTION_TILE + 2 * RESIDENT_SEQLEN) * RESIDENT_HEAD_DIM * 2
+                (ATTENTION_TILE + 2 * RESIDENT_SEQLENS.end()) * RESIDENT_HEAD_DIM * 2
             }
             Self::LinearHopper(_) => LinearKernel::SHARED_BYTES,
             _ => 0,
@@ -177,12 +177,18 @@ impl KernelFile {
     }
 }
 
-/// Width of heads, and tokens of a sequence, whose keys and values a block keeps.
+/// Width of heads whose keys and values a block keeps.
 const RESIDENT_HEAD_DIM: usize = 64;
-const RESIDENT_SEQLEN: usize = 192;
+
+/// Tokens of a sequence whose keys and values a block keeps. Shorter ones have a single tile of
+/// queries, to which all keys come once anyway.
+pub(super) const RESIDENT_SEQLENS: RangeInclusive<usize> = ATTENTION_TILE + 1..=11 * KEY_GROUP;
 
 /// Query rows that a block of any attention kernel takes at once.
 pub(super) const ATTENTION_TILE: usize = 64;
+
+/// Keys that matrix units take at once.
+pub(super) const KEY_GROUP: usize = 16;
 
 /// Refuses a precision that a chip cannot compute in.
 pub(super) fn check_precision(
@@ -221,18 +227,16 @@ mod tests {
     }
 
     #[test]
-    fn attention_keeps_keys_of_whole_sequences_where_they_fit_and_are_read_twice() {
+    fn attention_keeps_keys_of_whole_sequences_on_hopper_for_heads_of_64() {
         let hopper = KernelFile::attention(Precision::F16, (9, 0), 64);
-        let kept = |seqlen| hopper.for_seqlens(seqlen) == KernelFile::AttentionResident;
-        assert!(kept(65) && kept(192));
-        assert!(!kept(64) && !kept(193));
+        assert_eq!(hopper.resident(), Some(KernelFile::AttentionResident));
         for (precision, capability, head_dim) in [
             (Precision::F16, (9, 0), 128),
             (Precision::F32, (9, 0), 64),
             (Precision::F16, (8, 0), 64),
         ] {
             let file = KernelFile::attention(precision, capability, head_dim);
-            assert_eq!(file.for_seqlens(168), file);
+            assert_eq!(file.resident(), None);
         }
     }
 

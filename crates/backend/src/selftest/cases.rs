@@ -10,8 +10,9 @@ use crate::{
 /// Lengths around the borders of tiles: 16 rows of a warp, 64 of a block.
 pub(super) const RAGGED: [usize; 14] = [1, 130, 2, 15, 16, 17, 31, 33, 63, 64, 65, 128, 129, 300];
 
-/// Lengths that all fit where a device keeps whole sequences.
-pub(super) const SHORT: [usize; 11] = [65, 1, 192, 64, 17, 127, 128, 129, 191, 40, 168];
+/// Lengths around those of which a device keeps whole sequences, with every number of 16 keys.
+pub(super) const SHORT: [usize; 20] =
+    [65, 1, 176, 80, 64, 81, 17, 97, 112, 127, 128, 129, 40, 145, 160, 168, 192, 177, 161, 96];
 
 /// f32 values as a stored tensor.
 pub(super) fn bytes(values: &[f32]) -> Vec<u8> {

@@ -76,9 +76,22 @@ static __device__ __forceinline__ void begin_products() {
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
 
-static __device__ __forceinline__ void finish_products() {
+static __device__ __forceinline__ void end_products() {
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+
+// Keeps the compiler from moving what reads the `count` pieces to a place before this one.
+static __device__ __forceinline__ void keep_behind(float (*c)[4], int count) {
+#pragma unroll
+    for (int n = 0; n < count; ++n)
+        asm volatile("" : "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])::"memory");
+}
+
+// Waits until at most `LEFT` groups of products are under way, before anything reads `c`.
+template <int LEFT, int N>
+static __device__ __forceinline__ void wait_for_products(float (&c)[N][4]) {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory");
+    keep_behind(c, N);
 }
 
 // Where 16 dimensions of an operand begin.
@@ -95,6 +108,39 @@ struct SharedQueries {
     }
 };
 
+// Starts the products of queries with a block of keys. Behind the last group of 16 that has one, keys are old
+// ones or nothing; their scores are not looked at.
+template <class Queries>
+static __device__ __forceinline__ void start_scores(float (&s)[8][4], const Queries& queries, unsigned keys) {
+    begin_products();
+    queries.multiply(s, keys);
+    end_products();
+}
+
+// Weights of 16 * GROUPS keys, as the left operand of products with values. The matrix unit reads them while it
+// works: they must not be written again before it is done.
+template <int GROUPS>
+struct Weights {
+    unsigned words[GROUPS][4];
+
+    __device__ __forceinline__ explicit Weights(const float (*s)[4]) {
+#pragma unroll
+        for (int g = 0; g < GROUPS; ++g) pack_weights(words[g], s[2 * g], s[2 * g + 1]);
+    }
+
+    // Starts adding the values by these weights to `out`, or putting them there.
+    __device__ __forceinline__ void start_mixing(float (&out)[PIECES][4], unsigned values, bool add) const {
+        begin_products();
+#pragma unroll
+        for (int g = 0; g < GROUPS; ++g)
+#pragma unroll
+            for (int panel = 0; panel < PANELS; ++panel)
+                multiply_registers<true>(out + panel * 8, words[g], values + units(panel * PANEL + g * 16 * 64),
+                                         add || g > 0);
+        end_products();
+    }
+};
+
 // One block of keys: 16 * GROUPS of them, of which `valid` exist. All four warps take part in the
 // products; a warp without rows of its own leaves out the softmax, and its result is never stored.
 template <int GROUPS, bool TAIL, class Queries>
@@ -103,21 +149,11 @@ static __device__ __forceinline__ void attend(float (&out)[PIECES][4], Running& 
                                               Scores scores, bool busy, int row, int first_key,
                                               int valid) {
     float s[8][4];
-    // Keys beyond the last group are old ones or nothing; their scores are not looked at.
-    begin_products();
-    queries.multiply(s, keys);
-    finish_products();
+    start_scores(s, queries, keys);
+    wait_for_products<0>(s);
     if (busy) weigh<GROUPS, TAIL>(s, out, running, scores, row, first_key, valid);
-    unsigned p[GROUPS][4];
-#pragma unroll
-    for (int g = 0; g < GROUPS; ++g) pack_weights(p[g], s[2 * g], s[2 * g + 1]);
-    begin_products();
-#pragma unroll
-    for (int g = 0; g < GROUPS; ++g)
-#pragma unroll
-        for (int panel = 0; panel < PANELS; ++panel)
-            multiply_registers<true>(out + panel * 8, p[g], values + units(panel * PANEL + g * 16 * 64), true);
-    finish_products();
+    Weights<GROUPS>(s).start_mixing(out, values, true);
+    wait_for_products<0>(out);
 }
 
 // Picks the code for the number of 16-key groups at hand.

@@ -6,11 +6,12 @@
 struct Gated {
     static constexpr int OUT_FEATURES = TILE_FEATURES / 2;
     static constexpr bool PASSES = true;
+    static constexpr bool FILLS = false;
     static constexpr int LEAD = 0;
 
-    __device__ __forceinline__ void fetch(int, int) {}
+    __device__ __forceinline__ void fetch(int, int, const Desk&) {}
     __device__ __forceinline__ void start(int, int) {}
-    __device__ __forceinline__ void prepare(int) {}
+    __device__ __forceinline__ void prepare(int, const Desk&) {}
 
     // A block of gates and one of values become a block of results, in the place of the gates.
     __device__ __forceinline__ void apply(unsigned (&words)[2 * BLOCKS], int slot) {

@@ -4,11 +4,12 @@
 struct Gelu {
     static constexpr int OUT_FEATURES = TILE_FEATURES;
     static constexpr bool PASSES = true;
+    static constexpr bool FILLS = false;
     static constexpr int LEAD = 0;
 
-    __device__ __forceinline__ void fetch(int, int) {}
+    __device__ __forceinline__ void fetch(int, int, const Desk&) {}
     __device__ __forceinline__ void start(int, int) {}
-    __device__ __forceinline__ void prepare(int) {}
+    __device__ __forceinline__ void prepare(int, const Desk&) {}
 
     // A slot's words leave in the same slot.
     __device__ __forceinline__ void apply(unsigned (&words)[2 * BLOCKS], int slot) {

@@ -21,9 +21,9 @@
 // Tensor maps, all of 16-bit elements, exchanged in 128 bytes, with zeros outside, and the depth or the
 // features as the inner dimension: x in boxes of 64 x 128 rows, weights in boxes of 64 x 256 / CLUSTER,
 // out in boxes of 64 x 16. Geometry: grid a multiple of CLUSTER, at most the multiprocessors; block 384;
-// dynamic shared memory STAGES * 49152 + 16384 + STAGES * 16 bytes. The macros are there for
-// bench/kernel_lab to vary, but for PARTS, which must not exceed depth / 64. The host puts wgmma_parts.cu
-// before it.
+// dynamic shared memory STAGES * 49152 + 32768 + STAGES * 16 + 128 bytes. The macros are there for
+// bench/kernel_lab to vary, but for PARTS, which must not exceed depth / 64. The host puts wgmma_parts.cu and
+// copy_engine_parts.cu before it.
 
 // Blocks that share weights.
 #ifndef CLUSTER
@@ -63,48 +63,16 @@ constexpr int CONSUMER_WARPS = 8;
 constexpr int DEEP = 64;
 constexpr int STAGE = (TILE_ROWS + TILE_FEATURES) * DEEP;
 constexpr int STAGE_BYTES = STAGE * 2;
-// On the way out a warp gathers panels of 16 rows x 64 features.
+// On the way out a warp gathers panels of 16 rows x 64 features, in two places by turns.
 constexpr int PANEL_BYTES = 16 * 64 * 2;
+constexpr int PANELS = 2;
 constexpr int SHARE = TILE_FEATURES / CLUSTER;
 // A lane's sums are a list of 64x8 blocks of the warpgroup: of each, it has columns lane % 4 * 2 and the
 // next one of its warp's rows lane / 4 (values 0 and 1) and lane / 4 + 8 (values 2 and 3).
 constexpr int BLOCKS = TILE_FEATURES / 8;
 
-// What cuTensorMapEncodeTiled writes.
-struct alignas(64) TensorMap {
-    unsigned long long words[16];
-};
-
 static __device__ __forceinline__ unsigned shared_address(const void* at) {
     return static_cast<unsigned>(__cvta_generic_to_shared(at));
-}
-
-static __device__ __forceinline__ void set_up_barrier(unsigned barrier, int arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
-}
-
-// Waits for the end of the barrier's phase of this parity.
-static __device__ __forceinline__ void wait_for(unsigned barrier, unsigned parity) {
-#ifdef WAIT_LIMIT
-    // For the lab: an error instead of a launch without end.
-    asm volatile("{ .reg .pred done; .reg .b32 left; mov.b32 left, %2; "
-                 "AGAIN: mbarrier.test_wait.parity.shared::cta.b64 done, [%0], %1; @done bra DONE; "
-                 "sub.s32 left, left, 1; setp.ne.s32 done, left, 0; @done bra AGAIN; trap; DONE: }" ::"r"(
-                     barrier),
-                 "r"(parity), "n"(WAIT_LIMIT)
-                 : "memory");
-#else
-    asm volatile("{ .reg .pred done; AGAIN: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; "
-                 "@!done bra AGAIN; }" ::"r"(barrier),
-                 "r"(parity)
-                 : "memory");
-#endif
-}
-
-// The one arrival at the barrier of a stage that is full; the copies of its bytes complete it.
-static __device__ __forceinline__ void expect_stage(unsigned barrier) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "n"(STAGE_BYTES)
-                 : "memory");
 }
 
 // Arrives at the barrier that lies at this place of the cluster's block `rank`.
@@ -139,25 +107,6 @@ static __device__ __forceinline__ void meet() {
 #endif
 }
 
-// What passes through the L2 cache by this policy is the first to leave it.
-#define PASSING "createpolicy.fractional.L2::evict_first.b64 policy, 1.0; "
-
-template <bool PASSES>
-static __device__ __forceinline__ void load_box(unsigned to, const TensorMap& map, int column, int row,
-                                                unsigned barrier) {
-    if (PASSES)
-        asm volatile("{ .reg .b64 policy; " PASSING
-                     "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
-                     ".L2::cache_hint [%0], [%1, {%2, %3}], [%4], policy; }" ::"r"(to),
-                     "l"(&map), "r"(column), "r"(row), "r"(barrier)
-                     : "memory");
-    else
-        asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
-                     "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
-                     "l"(&map), "r"(column), "r"(row), "r"(barrier)
-                     : "memory");
-}
-
 // The same place of all blocks of the cluster gets the box, and their barriers the count.
 static __device__ __forceinline__ void load_box_for_all(unsigned to, const TensorMap& map, int column,
                                                         int row, unsigned barrier) {
@@ -186,7 +135,12 @@ static __device__ __forceinline__ void store_box(const TensorMap& map, int colum
             "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(&map),
             "r"(column), "r"(row), "r"(from)
             : "memory");
-    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+
+// Waits until the copy engine has read all panels but the last `LEFT` that the lane has sent.
+template <int LEFT>
+static __device__ __forceinline__ void wait_for_panels() {
+    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(LEFT) : "memory");
 }
 
 // Where an operand lies, for the matrix unit (wgmma_parts.cu): its address in the block's own memory; above that
@@ -245,6 +199,19 @@ struct Turn {
     }
 };
 
+// Where a warp finishes its tiles: its panels, and a barrier for each of them.
+struct Desk {
+    unsigned panels, barriers;
+
+    __device__ __forceinline__ unsigned panel(int i) const { return panels + i % PANELS * PANEL_BYTES; }
+    __device__ __forceinline__ unsigned barrier(int i) const { return barriers + i % PANELS * 8; }
+    // The lane's part of the four 8x8 matrices, 16 rows x 16 features, that are a piece of a panel.
+    __device__ __forceinline__ unsigned place(int piece) const {
+        const int lane = lane_index();
+        return panel(piece / 4) + lane % 16 * 128 + ((piece % 4 * 2 + lane / 16) ^ lane % 8) * 16;
+    }
+};
+
 struct Ring {
     unsigned stages, barriers;
 
@@ -295,7 +262,7 @@ static __device__ __forceinline__ void produce(Tiles tiles, Ring ring, const Ten
             const unsigned full = ring.full(turn.stage), to = ring.stage(turn.stage);
             // The first round finds all places free: nothing precedes the first phase.
             wait_for(ring.empty(turn.stage), turn.parity ^ 1);
-            expect_stage(full);
+            expect(full, STAGE_BYTES);
             load_box<Step::PASSES>(to, x, at, tile.x, full);
             load_box_for_all(to + (TILE_ROWS + share) * DEEP * 2, weights, at, share_row, full);
         }
@@ -317,11 +284,15 @@ struct Kept {
 //   PASSES           whether x and out are the first to leave the L2 cache, so that weights stay: chosen by
 //                    measurement, since with GELU it gains 1 %, with a residual it costs 1 to 5 %;
 //   LEAD             slots before the way out begins, which takes the others;
-//   fetch(row, feature)  brings from memory what the step will read of the next tile, of which the warp has 16
-//                    rows: called FETCH stages before its sums are done, as memory may take longer than a slot;
+//   fetch(row, feature, desk)  brings from memory what the step will read of the next tile, of which the warp
+//                    has 16 rows: called once for each tile, when the one before is finished, at best FETCH stages
+//                    before its sums are done, as memory may take longer than a slot; and before the first tile
+//                    for one of rows that do not exist;
 //   start(row, feature)  the next tile, of which the warp has 16 rows: called before its sums are done, so
 //                    that what depends on the place alone can be on its way meanwhile;
-//   prepare(slot)    called a slot ahead, to have on its way what the slot reads from memory;
+//   prepare(slot, desk)  called a slot ahead, to have on its way what the slot reads from memory;
+//   FILLS            whether it fills the panels itself with what is to be read there first; they are free then
+//                    once the copy engine has read them;
 //   apply(words, slot)   the slot's share of the step, on Kept::words in place.
 constexpr int SLOTS = 16;
 // The words of 16 features are the four 8x8 matrices of one store to the panel.
@@ -336,49 +307,55 @@ static __device__ constexpr int pieces_out(int slot) {
     return slot <= Step::LEAD ? 0 : (slot - Step::LEAD) * pieces<Step>() / (SLOTS - Step::LEAD);
 }
 
-template <bool PASSES>
-static __device__ __forceinline__ void send(const Kept& kept, int piece, unsigned panel, const TensorMap& out,
+template <class Step>
+static __device__ __forceinline__ void send(const Kept& kept, int piece, const Desk& desk, const TensorMap& out,
                                             int rows) {
+    static_assert(pieces<Step>() / 4 % PANELS == 0, "panels by turns from tile to tile");
     const int lane = lane_index();
-    if (piece % 4 == 0) {
+    if (piece % 4 == 0 && !Step::FILLS) {
         // The copy engine has read what was in the panel.
-        if (lane == 0) asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+        if (lane == 0) wait_for_panels<PANELS - 1>();
         __syncwarp();
     }
-    const unsigned to = panel + lane % 16 * 128 + ((piece % 4 * 2 + lane / 16) ^ lane % 8) * 16;
     const unsigned* words = kept.words + piece * 4;
-    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to),
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(desk.place(piece)),
                  "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3])
                  : "memory");
     if (piece % 4 == 3) {
         // The copy engine reads shared memory by another path than it was written.
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
         __syncwarp();
-        if (lane == 0 && kept.row < rows) store_box<PASSES>(out, kept.feature + piece / 4 * 64, kept.row, panel);
+        if (lane == 0) {
+            const int panel = piece / 4;
+            if (kept.row < rows)
+                store_box<Step::PASSES>(out, kept.feature + panel * 64, kept.row, desk.panel(panel));
+            // Of nothing as well: panels are counted.
+            asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+        }
     }
 }
 
 // Part `part` of the step on a tile, and of its way out.
 template <class Step>
-static __device__ __forceinline__ void finish(Step& step, Kept& kept, int part, unsigned panel,
+static __device__ __forceinline__ void finish(Step& step, Kept& kept, int part, const Desk& desk,
                                               const TensorMap& out, int rows) {
     // Pieces of a slot. A loop of a constant length is what the compiler unrolls without fail.
     constexpr int MOST = (pieces<Step>() - 1) / (SLOTS - Step::LEAD) + 1;
 #pragma unroll
     for (int slot = part * SLOTS / PARTS; slot < (part + 1) * SLOTS / PARTS; ++slot) {
         step.apply(kept.words, slot);
-        if (slot + 1 < SLOTS) step.prepare(slot + 1);
+        if (slot + 1 < SLOTS) step.prepare(slot + 1, desk);
 #pragma unroll
         for (int i = 0; i < MOST; ++i) {
             const int piece = pieces_out<Step>(slot) + i;
-            if (piece < pieces_out<Step>(slot + 1)) send<Step::PASSES>(kept, piece, panel, out, rows);
+            if (piece < pieces_out<Step>(slot + 1)) send<Step>(kept, piece, desk, out, rows);
         }
     }
 }
 
 // A warpgroup's work; `half` says which 64 rows of the tiles.
 template <class Step>
-static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring, unsigned panel, int half,
+static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring, Desk desk, int half,
                                                const TensorMap& out, const element* bias,
                                                const float* scales, int rows, int depth) {
     const int lane = lane_index();
@@ -393,6 +370,8 @@ static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring
     kept.feature = 0;
 #pragma unroll
     for (int i = 0; i < 2 * BLOCKS; ++i) kept.words[i] = 0;
+    step.fetch(rows, 0, desk);
+    step.prepare(0, desk);
 
     // Tells all who fill it that this warp is done with a stage.
     const auto release = [&](unsigned stage) {
@@ -415,16 +394,18 @@ static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring
 #pragma unroll
         for (int part = 0; part < PARTS; ++part) {
             advance(part == 0);
-            finish(step, kept, part, panel, out, rows);
+            finish(step, kept, part, desk, out, rows);
         }
         const int2 tile = tiles.tile();
         const int row = tile.x + half * 64 + warp_index() % 4 * 16;
-        const int fetching = max(PARTS, steps - FETCH);
+        // Not before the tile in hand is finished.
+        const int fetching = min(max(PARTS, steps - FETCH), steps);
+        int done = PARTS;
 #pragma unroll 1
-        for (int done = PARTS; done < steps; ++done) {
-            if (done == fetching) step.fetch(row, tile.y);
-            advance(false);
-        }
+        for (; done < fetching; ++done) advance(false);
+        step.fetch(row, tile.y, desk);
+#pragma unroll 1
+        for (; done < steps; ++done) advance(false);
 
         // On their way while the last products are.
         unsigned biases[BLOCKS];
@@ -457,10 +438,10 @@ static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring
             // And from leaving this for later, when the registers hold other sums.
             asm volatile("" : "+r"(kept.words[2 * n]), "+r"(kept.words[2 * n + 1]));
         }
-        step.prepare(0);
+        step.prepare(0, desk);
     }
 #pragma unroll
-    for (int part = 0; part < PARTS; ++part) finish(step, kept, part, panel, out, rows);
+    for (int part = 0; part < PARTS; ++part) finish(step, kept, part, desk, out, rows);
     if (lane == 0) asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
     __syncwarp();
 }
@@ -474,12 +455,14 @@ static __device__ __forceinline__ void run(const Step& step, const TensorMap& x,
     Ring ring;
     ring.stages = shared_address(shared);
     const unsigned panels = ring.stages + STAGES * STAGE_BYTES;
-    ring.barriers = panels + CONSUMER_WARPS * PANEL_BYTES;
+    ring.barriers = panels + CONSUMER_WARPS * PANELS * PANEL_BYTES;
+    const unsigned panel_barriers = ring.barriers + 2 * STAGES * 8;
     if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; ++i) {
             set_up_barrier(ring.full(i), 1);
             set_up_barrier(ring.empty(i), CONSUMER_WARPS * CLUSTER);
         }
+        for (int i = 0; i < CONSUMER_WARPS * PANELS; ++i) set_up_barrier(panel_barriers + i * 8, 1);
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
     meet();
@@ -495,8 +478,8 @@ static __device__ __forceinline__ void run(const Step& step, const TensorMap& x,
         if (CLUSTER > 1) meet();
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-        consume(step, tiles, ring, panels + warp * PANEL_BYTES, warp / 4, out, bias, scales, rows,
-                depth);
+        const Desk desk{panels + warp * PANELS * PANEL_BYTES, panel_barriers + warp * PANELS * 8};
+        consume(step, tiles, ring, desk, warp / 4, out, bias, scales, rows, depth);
         if (CLUSTER > 1) meet();
     }
 }

@@ -13,6 +13,7 @@ constexpr int PAIRED_BLOCKS = HEAD_BLOCKS / 2;
 struct Rotation {
     static constexpr int OUT_FEATURES = TILE_FEATURES;
     static constexpr bool PASSES = true;
+    static constexpr bool FILLS = false;
     // In a slot all heads of the tile have one pair of blocks rotated: an angle is loaded once for four
     // heads, and a slot has about as much to do as one of GELU.
     static constexpr int LEAD = PAIRED_BLOCKS;
@@ -33,7 +34,7 @@ struct Rotation {
           rows(rows),
           rotated(rotated) {}
 
-    __device__ __forceinline__ void fetch(int, int) {}
+    __device__ __forceinline__ void fetch(int, int, const Desk&) {}
 
     __device__ __forceinline__ void start(int row, int feature) {
         const int lane = lane_index();
@@ -47,7 +48,7 @@ struct Rotation {
         }
     }
 
-    __device__ __forceinline__ void prepare(int slot) {
+    __device__ __forceinline__ void prepare(int slot, const Desk&) {
         if (slot >= LEAD || !rotates) return;
 #pragma unroll
         for (int half = 0; half < 2; ++half) angles[half] = cos_sin[places[half] + slot * 4];
