@@ -17,9 +17,9 @@ const ALIGNMENT: usize = 256;
 ///
 /// # Shape
 /// As [`PackedView`], and the pieces of attention, those of the longest sequences first: `tiles` i32
-/// `[num_tiles, 2]`, sequence and first query row of each; `streamed` i32 `[_, 2]`, of the sequences alone
-/// that have other lengths than [`RESIDENT_SEQLENS`]; and `resident` i32 `[_, 2]`, first token and length of
-/// the sequences of those lengths.
+/// `[num_tiles, 2]`, sequence and first query row of each; `streamed` i32 `[_, 2]`, the same of the
+/// sequences that are too short or too long for a block to keep; and `resident` i32 `[_, 2]`, first token
+/// and length of the others.
 #[derive(Debug)]
 pub struct CudaBatch {
     block: Arc<DeviceBuffer>,
