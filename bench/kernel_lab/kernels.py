@@ -180,8 +180,8 @@ def panels(x):
 
 
 def linear(name, dtype, x, weights, bias, out, more, defines=(), clusters=None, scales=None):
-    """`more`: arguments of this kernel alone, a residual first; `clusters`: how many work on it, all that fit if None;
-    `scales`: a factor for each row, 1 if None.
+    """`more`: arguments of this kernel alone, a residual first; `clusters`: how many work on it, all that fit
+    if None; `scales`: a factor for each row, 1 if None.
     """
     (rows, depth), features = x.shape, len(weights)
     assert len(out) == rows and weights.shape[1] == depth and (bias is None or len(bias) == features)

@@ -181,7 +181,7 @@ impl KernelFile {
 const RESIDENT_HEAD_DIM: usize = 64;
 
 /// Tokens of a sequence whose keys and values a block keeps. Shorter ones have a single tile of
-/// queries, to which all keys come once anyway.
+/// queries, to which all keys come once anyway; `MOST_GROUPS` of the kernel ends it.
 pub(super) const RESIDENT_SEQLENS: RangeInclusive<usize> = ATTENTION_TILE + 1..=11 * KEY_GROUP;
 
 /// Query rows that a block of any attention kernel takes at once.
