@@ -1,10 +1,21 @@
 // out = before + x weights^T + bias, where `before` is what stands in out: a linear layer and its residual
 // addition in one kernel, which also leaves for each row and each tile of 256 features the mean of what it
 // has stored and the sum of the squares around it, `moments` [rows, features / 256], for the LayerNorm that
-// follows. The sums are rounded to elements, added in f32 and rounded again. `before` is a tensor map like that of
+// follows. The sums are rounded to elements, added and rounded again. `before` is a tensor map like that of
 // out. Shared memory is as busy with the products as the matrix unit, and panels take it less time than loads by
 // lanes, each of a few bytes of eight rows. The host puts linear_parts_wgmma.cu, where shapes, tensor maps and
 // geometry are described, before it.
+
+// Rounded once. The bits are those of a sum in f32 that is rounded again: f32 has more than twice the digits.
+static __device__ __forceinline__ unsigned add_elements(unsigned a, unsigned b) {
+    unsigned sum;
+#if defined(ELEMENT_BF16)
+    asm("add.rn.bf16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
+#else
+    asm("add.rn.f16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
+#endif
+    return sum;
+}
 
 struct Residual {
     static constexpr int OUT_FEATURES = TILE_FEATURES;
@@ -77,14 +88,12 @@ struct Residual {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             unsigned& word = words[slot * 4 + i];
-            float low, high, low_before, high_before;
-            unpack(word, low, high);
-            unpack(words_before[i], low_before, high_before);
-            word = pack(low + low_before, high + high_before);
+            word = add_elements(word, words_before[i]);
             // As they are stored.
+            float low, high;
             unpack(word, low, high);
             sums[i % 2] += low + high;
-            squares[i % 2] += low * low + high * high;
+            squares[i % 2] = fmaf(low, low, fmaf(high, high, squares[i % 2]));
         }
         if (slot + 1 < SLOTS) return;
 #pragma unroll
