@@ -145,6 +145,13 @@ MUTATIONS = (
     ),
     (
         "attention_resident_wgmma",
+        "keys are not waited for",
+        "wait_for(keys_there, 0);",
+        "",
+        "check_attention_resident",
+    ),
+    (
+        "attention_resident_wgmma",
         "queries of the tile before",
         "start_queries(first + TILE);",
         "start_queries(first);",
@@ -181,8 +188,8 @@ MUTATIONS = (
     (
         "linear_residual_wgmma",
         "half of a residual lost",
-        "pack(low + low_before,",
-        "pack(low,",
+        "add_elements(word, words_before[i])",
+        "add_elements(word, words_before[i] & 0xffff0000u)",
         "check_residual",
     ),
     (
@@ -218,6 +225,20 @@ MUTATIONS = (
         "the residual's first panel again",
         "before, feature + panel * 64, row",
         "before, feature, row",
+        "check_residual",
+    ),
+    (
+        "linear_residual_wgmma",
+        "the last tile of a block left out",
+        "for (int part = 0; part < PARTS; ++part) finish(",
+        "for (int part = 0; part < 0; ++part) finish(",
+        "check_residual",
+    ),
+    (
+        "linear_residual_wgmma",
+        "a block's second tile in the place of its first",
+        "index += step;",
+        "index += step, rank = 0;",
         "check_residual",
     ),
     (

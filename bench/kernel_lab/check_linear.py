@@ -83,6 +83,11 @@ def check_residual(dtype):
         k.scales_of_tiles(dtype, moments, scales, features, 1e-5)()
         deviation = (out.double().var(1, unbiased=False) + 1e-5).sqrt()
         yield f"scales_of_tiles {rows} x {features}", error(scales, 1 / deviation), 1e-5
+        again, of_one = before.clone(), poisoned(rows, tiles, 2)
+        more = again, of_one
+        k.linear("linear_residual", dtype, x, weights, bias, again, more, clusters=1)()
+        differs = 2 - same(again, out) - same(of_one, moments)
+        yield f"{name}: all tiles by one cluster differ", differs, 0
 
 
 def check_folded_norm(dtype):
@@ -110,7 +115,11 @@ def check_folded_norm(dtype):
         normed = (x.double() - x.double().mean(1, keepdim=True)) / deviation[:, None]
         normed = normed * gamma.double() + beta.double()
         ref = torch.nn.functional.gelu(normed @ stored.double().T + bias.double())
-        yield f"norm and linear_gelu {rows} x {depth} x {features}", steps(dtype, out, ref), 2
+        name = f"norm and linear_gelu {rows} x {depth} x {features}"
+        yield name, steps(dtype, out, ref), 2
+        again = poisoned(rows, features, dtype=dtype)
+        k.linear_gelu(dtype, x, weights, folded_bias, again, clusters=1, scales=scales)()
+        yield f"{name}: all tiles by one cluster differ", 1 - same(again, out), 0
 
 
 CHECKS = (check_gated, check_residual, check_far_means, check_folded_norm)
