@@ -128,6 +128,7 @@ def best_budget(forward, lengths, vocabulary, hidden_size, options):
     return {
         "token_budget": token_budget,
         "tried": {budget: rate for rate, budget, *_ in tried},
+        "not_tried": options.token_budgets[len(tried) :],
         **result(batches, seconds),
     }
 

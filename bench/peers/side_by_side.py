@@ -103,7 +103,10 @@ def table(results):
         for row in rows:
             rate = row["tokens_per_second"]
             ratio = f"{statistics.mean(mine) / rate:.3f}×" if mine and row["peer"] != OURS else ""
-            cells = [*workload, row["peer"], row["precision"], row.get("token_budget", "")]
+            budget = str(row.get("token_budget", ""))
+            if row.get("not_tried"):
+                budget += f" (no time for {', '.join(map(str, row['not_tried']))})"
+            cells = [*workload, row["peer"], row["precision"], budget]
             cells += [f"{rate:,.0f}", f"{row['sequences_per_second']:,.0f}", ratio]
             yield "| " + " | ".join(map(str, cells)) + " |"
 
