@@ -8,7 +8,7 @@ from check import STEP, error, poisoned, random, same
 from driver import arch
 
 # Columns that a product with a residual tells the moments of.
-TILE = 256
+TILE = 64
 
 
 def hopper(dtype):
@@ -39,7 +39,7 @@ def check_far_means(dtype):
     k.scales_of_rows(dtype, x, scales, 0.0)()
     given_up = torch.tensor([False, False, False, True, True], device="cuda")
     yield "scales_of_rows, far means", int((scales.isnan() != given_up).sum()), 0
-    tiles = x.float().unflatten(1, (2, TILE))
+    tiles = x.float().unflatten(1, (512 // TILE, TILE)).transpose(0, 1)
     moments = torch.stack((tiles.mean(-1), tiles.var(-1, unbiased=False) * TILE), -1).contiguous()
     scales = poisoned(len(x))
     k.scales_of_tiles(dtype, moments, scales, 512, 0.0)()
@@ -70,12 +70,12 @@ def check_residual(dtype):
         weights = random(features, depth, dtype=dtype, scale=depth**-0.5)
         bias, before = random(features, dtype=dtype), uneven(rows, features, dtype)
         tiles, out = features // TILE, before.clone()
-        moments = poisoned(rows, tiles, 2)
+        moments = poisoned(tiles, rows, 2)
         k.linear_residual(dtype, x, weights, bias, out, moments)()
         ref = torch.addmm(bias.double(), x.double(), weights.double().T) + before.double()
         name = f"linear_residual {rows} x {depth} x {features}"
         yield name, steps(dtype, out, ref), 1
-        stored = out.double().unflatten(1, (tiles, TILE))
+        stored = out.double().unflatten(1, (tiles, TILE)).transpose(0, 1)
         squares = stored.var(-1, unbiased=False) * TILE
         yield f"{name} means", error(moments[..., 0], stored.mean(-1)), 1e-5
         yield f"{name} squares", error(moments[..., 1], squares), 1e-5
@@ -83,7 +83,7 @@ def check_residual(dtype):
         k.scales_of_tiles(dtype, moments, scales, features, 1e-5)()
         deviation = (out.double().var(1, unbiased=False) + 1e-5).sqrt()
         yield f"scales_of_tiles {rows} x {features}", error(scales, 1 / deviation), 1e-5
-        again, of_one = before.clone(), poisoned(rows, tiles, 2)
+        again, of_one = before.clone(), poisoned(tiles, rows, 2)
         more = again, of_one
         k.linear("linear_residual", dtype, x, weights, bias, again, more, clusters=1)()
         differs = 2 - same(again, out) - same(of_one, moments)

@@ -24,9 +24,11 @@ def builds(arch):
         for name in PLAIN:
             yield name, dtype, ()
         if dtype != "f32" and arch == "sm_90":
-            for parts in (1, 2, 4, 8, 16):
-                for name in LINEAR:
+            for name in LINEAR:
+                for parts in (1, 2, 4, 8, 16):
                     yield name, dtype, (f"PARTS={parts}",)
+                for parts in (4, 8, 16):
+                    yield name, dtype, (f"PARTS={parts}", "WHOLE_ROUNDS=1")
         for head_dim in HEAD_DIMS:
             head = (f"HEAD_DIM={head_dim}",)
             if dtype == "f32":

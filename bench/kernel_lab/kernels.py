@@ -170,6 +170,9 @@ def linear_build(name, dtype, depth, defines=()):
     # A tile is finished over no more steps than the next one has.
     parts = min(int(chosen.get("PARTS", 16)), depth // 64)
     chosen["PARTS"] = 1 << parts.bit_length() - 1
+    round_steps = int(chosen.get("STAGES", 4))
+    if depth // 64 % round_steps == 0 and chosen["PARTS"] % round_steps == 0:
+        chosen.setdefault("WHOLE_ROUNDS", 1)
     built = tuple(f"{macro}={value}" for macro, value in sorted(chosen.items()))
     return f"{name}_wgmma", dtype, built
 
@@ -194,11 +197,16 @@ def linear(name, dtype, x, weights, bias, out, more, defines=(), clusters=None, 
     entry = function(file, name, dtype, built, shared)
     tiles = ceil_div(rows, 128 * cluster) * (features // 256)
     clusters = min(tiles, clusters or multiprocessors() // cluster)
-    maps = tensor_map(x, 128), tensor_map(weights, 256 // cluster), panels(out)
+    # Tiles of a product with a residual are turned, and its rows have no factors.
+    turned = name == "linear_residual"
+    boxes = (256 // cluster, 128) if turned else (128, 256 // cluster)
+    maps = tensor_map(x, boxes[0]), tensor_map(weights, boxes[1]), panels(out)
     kept = x, weights, out, *more
-    if name == "linear_residual":
+    if turned:
         more = panels(more[0]), *more[1:]
-    arguments = (*maps, bias, scales, rows, features, depth, *more)
+    assert not (turned and scales is not None)
+    factors = () if turned else (scales,)
+    arguments = (*maps, bias, *factors, rows, features, depth, *more)
     launch = Launch(entry, (clusters * cluster,), 384, arguments, shared)
     # The maps hold addresses alone.
     launch.kept = kept
@@ -216,8 +224,8 @@ def linear_gated(dtype, x, weights, out):
 
 
 def linear_residual(dtype, x, weights, bias, out, moments):
-    """out += x weights^T + bias; `moments` of each row's tiles of 256 features: means, and squares around."""
-    assert moments.shape == (len(x), len(weights) // 256, 2) and moments.dtype == torch.float32
+    """out += x weights^T + bias; `moments` of each row's 64 features: means, and squares around."""
+    assert moments.shape == (len(weights) // 64, len(x), 2) and moments.dtype == torch.float32
     return linear("linear_residual", dtype, x, weights, bias, out, (out, moments))
 
 
@@ -235,9 +243,9 @@ def scales_of_rows(dtype, x, scales, eps):
 
 
 def scales_of_tiles(dtype, moments, scales, cols, eps):
-    rows, tiles, _ = moments.shape
+    tiles, rows, _ = moments.shape
     entry = function("folded_norm", "scales_of_tiles", dtype, ())
-    return Launch(entry, (ceil_div(rows, 256),), 256, (moments, scales, rows, tiles, cols, eps))
+    return Launch(entry, (ceil_div(rows, 32),), 256, (moments, scales, rows, tiles, cols, eps))
 
 
 def linear_rotary(dtype, x, weights, bias, out, positions, table, rotated, defines=(), clusters=None):

@@ -37,7 +37,7 @@ def products(hidden, rows):
     """(what, kernel, features, depth, arguments of this kernel alone)."""
     positions = (torch.arange(rows, device="cuda") % 168).int()
     table = torch.randn(168, 32, 2, device="cuda")
-    before, moments = random(rows, hidden), torch.empty(rows, hidden // 256, 2, device="cuda")
+    before, moments = random(rows, hidden), torch.empty(hidden // 64, rows, 2, device="cuda")
     yield "rotary", "linear_rotary", 3 * hidden, hidden, (positions, table, 2 * hidden)
     yield "residual", "linear_residual", hidden, hidden, (before, moments)
     yield "gelu", "linear_gelu", 4 * hidden, hidden, ()

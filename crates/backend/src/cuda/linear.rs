@@ -7,8 +7,8 @@ use super::batch::CudaBatch;
 use super::gemm::{GemmShape, Operands};
 use super::launch::{Arg, Geometry};
 use super::linear_kernel::{
-    LINEAR_CLUSTER, LINEAR_FEATURES, LINEAR_ROWS, LinearKernel, LinearStep, PANEL_ROWS,
-    ROTARY_HEAD_DIM,
+    LINEAR_CLUSTER, LINEAR_FEATURES, LINEAR_ROWS, LinearKernel, LinearStep, PANEL_FEATURES,
+    PANEL_ROWS, ROTARY_HEAD_DIM,
 };
 use super::operations::{BLOCK, WARP, pointer_or_null};
 use super::profile::family;
@@ -24,7 +24,7 @@ const GELU_VECTORS: usize = 4;
 /// What a layer and the step behind it are launched with.
 struct Fused<'a> {
     kernel: LinearKernel,
-    /// A factor for each row, 1 where there is none.
+    /// A factor for each row, 1 where there is none; a residual addition has none.
     scales: Option<&'a Piece>,
     /// Arguments of this step alone.
     more: &'a [Arg],
@@ -238,7 +238,7 @@ impl CudaBackend {
         layer: &CudaLinear,
         out: &mut CudaActivation,
     ) -> Result<(), CudaError> {
-        let tiles = out.cols / LINEAR_FEATURES;
+        let tiles = out.cols / PANEL_FEATURES;
         let piece = self.arena.take(out.rows * tiles * 8)?;
         // What is added to, which the results replace.
         let before = TensorMap::new(out.address(), out.rows, out.cols, PANEL_ROWS)?;
@@ -283,7 +283,7 @@ impl CudaBackend {
         let (name, family, from, tiles, rows_of_block) = match &x.moments {
             Some(Moments { piece, tiles }) => {
                 let tiles = Some(Arg::count(*tiles));
-                ("scales_of_tiles", family::SCALES_OF_TILES, piece.address(), tiles, BLOCK)
+                ("scales_of_tiles", family::SCALES_OF_TILES, piece.address(), tiles, WARP)
             }
             None => ("scales_of_rows", family::SCALES_OF_ROWS, x.address(), None, BLOCK / WARP),
         };
@@ -311,18 +311,20 @@ impl CudaBackend {
             shared_bytes: LinearKernel::SHARED_BYTES,
         };
         let share = LINEAR_FEATURES / LINEAR_CLUSTER;
+        let LinearKernel { step, .. } = kernel;
+        let (x_box, weights_box) =
+            if step.is_turned() { (share, LINEAR_ROWS) } else { (LINEAR_ROWS, share) };
         let mut args = vec![
-            Arg::Map(TensorMap::new(x.address(), rows, k, LINEAR_ROWS)?),
-            Arg::Map(TensorMap::new(layer.weights.address(), m, k, share)?),
+            Arg::Map(TensorMap::new(x.address(), rows, k, x_box)?),
+            Arg::Map(TensorMap::new(layer.weights.address(), m, k, weights_box)?),
             Arg::Map(TensorMap::new(out.address(), rows, out.cols, PANEL_ROWS)?),
             pointer_or_null(layer.bias.as_ref().map(|bias| bias.address())),
-            pointer_or_null(scales.map(Piece::address)),
-            Arg::count(rows),
-            Arg::count(m),
-            Arg::count(k),
         ];
+        if !step.is_turned() {
+            args.push(pointer_or_null(scales.map(Piece::address)));
+        }
+        args.extend([Arg::count(rows), Arg::count(m), Arg::count(k)]);
         args.extend_from_slice(more);
-        let LinearKernel { step, .. } = kernel;
         let file = KernelFile::LinearHopper(kernel);
         self.launch(step.family(), file, step.entry(), geometry, &args)
     }

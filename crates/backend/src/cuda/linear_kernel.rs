@@ -51,6 +51,11 @@ impl LinearStep {
         }
     }
 
+    /// Whether its tiles are turned, and rows have no factors.
+    pub(super) fn is_turned(self) -> bool {
+        self == Self::Residual
+    }
+
     /// What the compiler gets behind `element.cu`.
     pub(super) fn text(self) -> Vec<&'static str> {
         let mut text = vec![WGMMA_PARTS, COPY_ENGINE_PARTS, PARTS_TEXT];
@@ -70,15 +75,21 @@ pub(super) struct LinearKernel {
     pub(super) step: LinearStep,
     /// Pieces in which a tile is finished while the next one is multiplied.
     pub(super) parts: usize,
+    /// Whether the steps of a tile are rounds of the ring of stages.
+    pub(super) whole_rounds: bool,
 }
 
-/// Depth of a step, features and rows of a tile, and blocks of a cluster of `linear_parts_wgmma.cu`.
+/// Depth of a step, features and rows of a tile (rows and features of a turned one), and blocks of a cluster of
+/// `linear_parts_wgmma.cu`.
 pub(super) const LINEAR_DEPTH: usize = 64;
 pub(super) const LINEAR_FEATURES: usize = 256;
 pub(super) const LINEAR_ROWS: usize = 128;
 pub(super) const LINEAR_CLUSTER: usize = 2;
-/// Rows of a panel of results.
+/// Steps that are in shared memory at once.
+const STAGES: usize = 4;
+/// Rows and features of a panel of results.
 pub(super) const PANEL_ROWS: usize = 16;
+pub(super) const PANEL_FEATURES: usize = 64;
 
 /// Width of the heads that a linear layer rotates.
 pub(super) const ROTARY_HEAD_DIM: usize = 64;
@@ -90,16 +101,16 @@ const PARTS: [usize; 3] = [4, 8, 16];
 impl LinearKernel {
     /// Those of ESM-2 from 650M on and of DNABERT-S.
     pub(super) const USUAL: [Self; 5] = [
-        Self { step: LinearStep::Gelu, parts: 16 },
-        Self { step: LinearStep::Rotary, parts: 16 },
-        Self { step: LinearStep::Residual, parts: 16 },
-        Self { step: LinearStep::Residual, parts: 8 },
-        Self { step: LinearStep::Gated, parts: 8 },
+        Self { step: LinearStep::Gelu, parts: 16, whole_rounds: true },
+        Self { step: LinearStep::Rotary, parts: 16, whole_rounds: true },
+        Self { step: LinearStep::Residual, parts: 16, whole_rounds: true },
+        Self { step: LinearStep::Residual, parts: 8, whole_rounds: true },
+        Self { step: LinearStep::Gated, parts: 8, whole_rounds: true },
     ];
 
     /// Bytes of dynamic shared memory: four stages of x and weights, two panels for each of eight
     /// warps, and the barriers of both.
-    pub(super) const SHARED_BYTES: usize = 4 * 49_152 + 32_768 + 4 * 16 + 128;
+    pub(super) const SHARED_BYTES: usize = STAGES * (49_152 + 16) + 32_768 + 128;
 
     /// The kernel for a layer, where a chip and a layer have one.
     pub(super) fn new(
@@ -116,14 +127,16 @@ impl LinearKernel {
             && out_features.is_multiple_of(LINEAR_FEATURES);
         // No more pieces than there are steps.
         let parts = PARTS.into_iter().rfind(|&parts| parts <= steps)?;
-        fits.then_some(Self { step, parts })
+        fits.then_some(Self { step, parts, whole_rounds: steps.is_multiple_of(STAGES) })
     }
 
     /// Every kernel there is.
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        LinearStep::ALL
-            .into_iter()
-            .flat_map(|step| PARTS.into_iter().map(move |parts| Self { step, parts }))
+        LinearStep::ALL.into_iter().flat_map(|step| {
+            PARTS.into_iter().flat_map(move |parts| {
+                [false, true].map(|whole_rounds| Self { step, parts, whole_rounds })
+            })
+        })
     }
 }
 
@@ -146,6 +159,11 @@ mod tests {
         assert_eq!(parts(Precision::Bf16, (9, 0), 1280, 320), 4);
         assert_eq!(parts(Precision::F16, (9, 0), 256, 960), 8);
         assert_eq!(parts(Precision::F16, (9, 0), 256, 256), 4);
+        let whole_rounds = |k| {
+            LinearKernel::new(LinearStep::Gelu, Precision::F16, (9, 0), 256, k)
+                .is_some_and(|kernel| kernel.whole_rounds)
+        };
+        assert!(whole_rounds(256) && whole_rounds(768) && !whole_rounds(640));
         for other in [
             parts(Precision::F32, (9, 0), 256, 256),
             parts(Precision::F16, (8, 0), 256, 256),

@@ -154,6 +154,7 @@ impl KernelFile {
         options.extend(head_dim.map(|head_dim| format!("-DHEAD_DIM={head_dim}")));
         if let Self::LinearHopper(kernel) = self {
             options.push(format!("-DPARTS={}", kernel.parts));
+            options.push(format!("-DWHOLE_ROUNDS={}", u8::from(kernel.whole_rounds)));
         }
         options
     }

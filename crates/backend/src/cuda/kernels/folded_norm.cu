@@ -84,21 +84,35 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
     if (lane_index() == 0) scales[row] = scale_of(mean, squares / static_cast<float>(cols), eps);
 }
 
-// The same from what linear_residual_wgmma.cu leaves: for each row and each of its `tiles` the mean of the
-// tile's values and the sum of their squares around it. grid ceil(rows / 256), block 256.
+// The same from what linear_residual_wgmma.cu leaves: for each of a row's `tiles` and each row the mean of the tile's
+// values and the sum of their squares around it. A block takes 32 rows, and each of its warps every eighth tile of
+// them, so that what a lane loads is not one value behind the other: grid ceil(rows / 32), block 256.
 extern "C" __global__ void __launch_bounds__(BLOCK)
     scales_of_tiles(const float2* moments, float* scales, int rows, int tiles, int cols, float eps) {
-    const int row = blockIdx.x * BLOCK + threadIdx.x;
-    if (row >= rows) return;
-    const float2* from = moments + static_cast<long long>(row) * tiles;
-    const float each = static_cast<float>(cols / tiles);
-    float mean = 0.0f, squares = 0.0f;
-    for (int t = 0; t < tiles; ++t) {
-        // Chan, Golub and LeVeque 1983: two sets of values become one.
-        const float2 tile = from[t];
-        const float off = tile.x - mean, count = static_cast<float>(t);
-        mean += off / (count + 1.0f);
-        squares += tile.y + off * off * (each * count / (count + 1.0f));
+    constexpr int WARPS = BLOCK / WARP;
+    __shared__ float sums[WARPS][WARP], squares[WARPS][WARP];
+    const int lane = lane_index(), warp = warp_index(), row = blockIdx.x * WARP + lane;
+    const float2* from = moments + min(row, rows - 1);
+    float sum = 0.0f, square = 0.0f;
+#pragma unroll 4
+    for (int t = warp; t < tiles; t += WARPS) sum += from[static_cast<long long>(t) * rows].x;
+    sums[warp][lane] = sum;
+    __syncthreads();
+    sum = 0.0f;
+#pragma unroll
+    for (int w = 0; w < WARPS; ++w) sum += sums[w][lane];
+    const float mean = sum / static_cast<float>(tiles), each = static_cast<float>(cols / tiles);
+#pragma unroll 4
+    for (int t = warp; t < tiles; t += WARPS) {
+        const float2 tile = from[static_cast<long long>(t) * rows];
+        const float off = tile.x - mean;
+        square += tile.y + off * off * each;
     }
-    scales[row] = scale_of(mean, squares / static_cast<float>(cols), eps);
+    squares[warp][lane] = square;
+    __syncthreads();
+    if (warp > 0 || row >= rows) return;
+    square = 0.0f;
+#pragma unroll
+    for (int w = 0; w < WARPS; ++w) square += squares[w][lane];
+    scales[row] = scale_of(mean, square / static_cast<float>(cols), eps);
 }

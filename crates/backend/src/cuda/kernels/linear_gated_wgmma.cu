@@ -4,9 +4,9 @@
 // shapes, tensor maps and geometry are described, and gelu_parts.cu before it.
 
 struct Gated {
-    static constexpr int OUT_FEATURES = TILE_FEATURES / 2;
+    static constexpr bool TURNED = false;
+    static constexpr int OUT_FEATURES = LONG / 2;
     static constexpr bool PASSES = true;
-    static constexpr bool FILLS = false;
     static constexpr int LEAD = 0;
 
     __device__ __forceinline__ void fetch(int, int, const Desk&) {}

@@ -2,9 +2,9 @@
 // linear_parts_wgmma.cu, where shapes, tensor maps and geometry are described, and gelu_parts.cu before it.
 
 struct Gelu {
-    static constexpr int OUT_FEATURES = TILE_FEATURES;
+    static constexpr bool TURNED = false;
+    static constexpr int OUT_FEATURES = LONG;
     static constexpr bool PASSES = true;
-    static constexpr bool FILLS = false;
     static constexpr int LEAD = 0;
 
     __device__ __forceinline__ void fetch(int, int, const Desk&) {}

@@ -9,6 +9,10 @@
 // each. Both read the same weights from shared memory, and CLUSTER blocks with tiles below each other fetch
 // every weight once for all of them: a chip at its power limit is as fast as its bytes are few.
 //
+// Or the tiles are turned: 256 rows x 128 features, of which a warpgroup has all rows and 64 features, and the blocks
+// of a cluster share rows of x. The 256 pass by the matrix unit one after the other, the others stay; fewer bits
+// change if those that pass resemble each other, as tokens of one sequence do behind attention.
+//
 // A tile's sums are not finished when its products are done, which would leave the matrix unit waiting for
 // a tenth of the time. They get their bias, are rounded to elements (as they are where the linear layer is
 // a launch of its own) and kept in half the registers; the step and the way out take place in PARTS pieces
@@ -19,8 +23,8 @@
 // depend on nothing but the row, the weights, the bias and what the step reads for this row.
 //
 // Tensor maps, all of 16-bit elements, exchanged in 128 bytes, with zeros outside, and the depth or the
-// features as the inner dimension: x in boxes of 64 x 128 rows, weights in boxes of 64 x 256 / CLUSTER,
-// out in boxes of 64 x 16. Geometry: grid a multiple of CLUSTER, at most the multiprocessors; block 384;
+// features as the inner dimension: x in boxes of 64 x 128 rows, weights in boxes of 64 x 256 / CLUSTER (the other way
+// round for turned tiles), out in boxes of 64 x 16. Geometry: grid a multiple of CLUSTER, at most the multiprocessors; block 384;
 // dynamic shared memory STAGES * 49152 + 32768 + STAGES * 16 + 128 bytes. The macros are there for
 // bench/kernel_lab to vary, but for PARTS, which must not exceed depth / 64. The host puts wgmma_parts.cu and
 // copy_engine_parts.cu before it.
@@ -47,6 +51,12 @@
 #define FETCH 8
 #endif
 
+// Whether depth is a multiple of the ring, STAGES * 64, and PARTS one of STAGES: then every tile begins where the ring
+// does, and where a stage lies is known to the compiler. That saves a third of the instructions of a step.
+#ifndef WHOLE_ROUNDS
+#define WHOLE_ROUNDS 0
+#endif
+
 // What a kernel is declared with.
 #if CLUSTER > 1
 #define LAUNCH_BOUNDS __launch_bounds__(THREADS, 1) __cluster_dims__(CLUSTER, 1, 1)
@@ -55,21 +65,25 @@
 #endif
 
 constexpr int THREADS = 3 * 4 * WARP;
-constexpr int TILE_ROWS = 128;
-constexpr int TILE_FEATURES = 256;
+// Rows and features of a tile, or features and rows of a turned one.
+constexpr int SHORT = 128;
+constexpr int LONG = 256;
 constexpr int CONSUMER_WARPS = 8;
 // A stage holds rows of 128 bytes in which the 16-byte pieces are exchanged by the row's last three
-// bits, as the copy engine writes them and the matrix unit expects them: rows of x, then of weights.
+// bits, as the copy engine writes them and the matrix unit expects them: those of the short side, then of the long.
 constexpr int DEEP = 64;
-constexpr int STAGE = (TILE_ROWS + TILE_FEATURES) * DEEP;
+constexpr int STAGE = (SHORT + LONG) * DEEP;
 constexpr int STAGE_BYTES = STAGE * 2;
 // On the way out a warp gathers panels of 16 rows x 64 features, in two places by turns.
 constexpr int PANEL_BYTES = 16 * 64 * 2;
 constexpr int PANELS = 2;
-constexpr int SHARE = TILE_FEATURES / CLUSTER;
-// A lane's sums are a list of 64x8 blocks of the warpgroup: of each, it has columns lane % 4 * 2 and the
-// next one of its warp's rows lane / 4 (values 0 and 1) and lane / 4 + 8 (values 2 and 3).
-constexpr int BLOCKS = TILE_FEATURES / 8;
+constexpr int SHARE = LONG / CLUSTER;
+// Steps of a loop.
+constexpr int ROUND = WHOLE_ROUNDS ? STAGES : 1;
+static_assert(PARTS % ROUND == 0 && FETCH % ROUND == 0, "what is between two loops is whole rounds");
+// A lane's sums are a list of 64x8 blocks of the warpgroup, side by side along the long side: of each, it has columns
+// lane % 4 * 2 and the next one of its warp's rows lane / 4 (values 0 and 1) and lane / 4 + 8 (values 2 and 3).
+constexpr int BLOCKS = LONG / 8;
 
 static __device__ __forceinline__ unsigned shared_address(const void* at) {
     return static_cast<unsigned>(__cvta_generic_to_shared(at));
@@ -95,6 +109,14 @@ static __device__ __forceinline__ unsigned rank_in_cluster() {
 #else
     return 0;
 #endif
+}
+
+// True for one lane of the warp, always the same one. The compiler knows that it is alone, and does without the loops
+// over lanes in which it would have the copy engine called otherwise.
+static __device__ __forceinline__ bool elect() {
+    unsigned elected;
+    asm volatile("{ .reg .pred it; elect.sync _|it, 0xffffffff; selp.u32 %0, 1, 0, it; }" : "=r"(elected));
+    return elected != 0;
 }
 
 // For all threads of the cluster's blocks, in whole warps.
@@ -163,21 +185,21 @@ static __device__ __forceinline__ unsigned operand(unsigned address) {
     FOUR_BLOCKS(0), FOUR_BLOCKS(4), FOUR_BLOCKS(8), FOUR_BLOCKS(12), FOUR_BLOCKS(16), FOUR_BLOCKS(20),   \
         FOUR_BLOCKS(24), FOUR_BLOCKS(28)
 
-// c = x w^T (+ c) for 64 rows of x and 256 of w, of each 16 of the depth.
-static __device__ __forceinline__ void multiply(float (&c)[BLOCKS][4], unsigned x, unsigned w, bool add) {
-    asm volatile("{ .reg .pred add; .reg .b64 x, w; setp.ne.b32 add, %130, 0; "
-                 "mov.b64 x, {%128, " UPPER_HALF "}; mov.b64 w, {%129, " UPPER_HALF "}; "
-                 "wgmma.mma_async.sync.aligned.m64n256k16." TYPES " " SUMS ", x, w, add, 1, 1, 0, 0; }"
+// c = a b^T (+ c) for 64 rows of a and 256 of b, of each 16 of the depth.
+static __device__ __forceinline__ void multiply(float (&c)[BLOCKS][4], unsigned a, unsigned b, bool add) {
+    asm volatile("{ .reg .pred add; .reg .b64 a, b; setp.ne.b32 add, %130, 0; "
+                 "mov.b64 a, {%128, " UPPER_HALF "}; mov.b64 b, {%129, " UPPER_HALF "}; "
+                 "wgmma.mma_async.sync.aligned.m64n256k16." TYPES " " SUMS ", a, b, add, 1, 1, 0, 0; }"
                  : ALL_BLOCKS
-                 : "r"(x), "r"(w), "r"(static_cast<int>(add)));
+                 : "r"(a), "r"(b), "r"(static_cast<int>(add)));
 }
 
 // Starts the products of a stage.
-static __device__ __forceinline__ void multiply_stage(float (&c)[BLOCKS][4], unsigned x, unsigned w,
+static __device__ __forceinline__ void multiply_stage(float (&c)[BLOCKS][4], unsigned a, unsigned b,
                                                       bool add) {
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #pragma unroll
-    for (int k = 0; k < DEEP; k += 16) multiply(c, x + units(k), w + units(k), add || k > 0);
+    for (int k = 0; k < DEEP; k += 16) multiply(c, a + units(k), b + units(k), add || k > 0);
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
 
@@ -199,16 +221,17 @@ struct Turn {
     }
 };
 
-// Where a warp finishes its tiles: its panels, and a barrier for each of them.
+// Where tiles are finished: each warp's panels, and a barrier for each of them.
 struct Desk {
+    // Of the block's first warp.
     unsigned panels, barriers;
+    int warp;
 
-    __device__ __forceinline__ unsigned panel(int i) const { return panels + i % PANELS * PANEL_BYTES; }
-    __device__ __forceinline__ unsigned barrier(int i) const { return barriers + i % PANELS * 8; }
-    // The lane's part of the four 8x8 matrices, 16 rows x 16 features, that are a piece of a panel.
-    __device__ __forceinline__ unsigned place(int piece) const {
-        const int lane = lane_index();
-        return panel(piece / 4) + lane % 16 * 128 + ((piece % 4 * 2 + lane / 16) ^ lane % 8) * 16;
+    __device__ __forceinline__ unsigned panel(int i) const {
+        return panels + (warp * PANELS + i % PANELS) * PANEL_BYTES;
+    }
+    __device__ __forceinline__ unsigned barrier(int i) const {
+        return barriers + (warp * PANELS + i % PANELS) * 8;
     }
 };
 
@@ -220,13 +243,15 @@ struct Ring {
     __device__ __forceinline__ unsigned empty(unsigned i) const { return barriers + (STAGES + i) * 8; }
 };
 
-// A block's tiles in turn. All blocks of a cluster count alike.
+// A block's tiles in turn. All blocks of a cluster count alike, and theirs are a square but for the last rows.
+template <bool TURNED>
 struct Tiles {
     int high, wide, most_across, rank, index, step;
 
     __device__ __forceinline__ Tiles(int rows, int features, int depth) {
-        high = (rows + CLUSTER * TILE_ROWS - 1) / (CLUSTER * TILE_ROWS);
-        wide = features / TILE_FEATURES;
+        constexpr int HEIGHT = TURNED ? LONG : CLUSTER * SHORT;
+        high = (rows + HEIGHT - 1) / HEIGHT;
+        wide = features / (TURNED ? CLUSTER * SHORT : LONG);
         most_across = ACROSS > 0 ? ACROSS : max(10, 10 * 2560 / depth);
         rank = rank_in_cluster();
         index = blockIdx.x / CLUSTER;
@@ -240,60 +265,63 @@ struct Tiles {
     __device__ __forceinline__ int2 tile() const {
         const int band = index / (most_across * high), in_band = index % (most_across * high);
         const int across = min(most_across, wide - band * most_across);
-        return make_int2((in_band / across * CLUSTER + rank) * TILE_ROWS,
-                         (band * most_across + in_band % across) * TILE_FEATURES);
+        const int down = in_band / across, right = band * most_across + in_band % across;
+        return TURNED ? make_int2(down * LONG, (right * CLUSTER + rank) * SHORT)
+                      : make_int2((down * CLUSTER + rank) * SHORT, right * LONG);
     }
 };
 
 // One thread's work: every stage of every tile, as soon as its place is free in all blocks that share it.
 template <class Step>
-static __device__ __forceinline__ void produce(Tiles tiles, Ring ring, const TensorMap& x,
+static __device__ __forceinline__ void produce(Tiles<Step::TURNED> tiles, Ring ring, const TensorMap& x,
                                                const TensorMap& weights, int features, int depth) {
-    static_assert(Step::OUT_FEATURES == TILE_FEATURES || CLUSTER == 2, "a half for each block");
+    static_assert(Step::OUT_FEATURES == LONG || CLUSTER == 2, "a half for each block");
+    static_assert(!Step::TURNED || Step::OUT_FEATURES == LONG && !Step::PASSES, "not for turned tiles");
     Turn turn;
     for (; tiles.more(); tiles.next()) {
         const int2 tile = tiles.tile();
-        // The part of the weights that this block fetches for all.
+        // The part of the long side that this block fetches for all.
         const int share = tiles.rank * SHARE;
-        const int share_row = Step::OUT_FEATURES == TILE_FEATURES
-                                  ? tile.y + share
-                                  : tile.y / 2 + static_cast<int>(tiles.rank) * (features / 2);
+        const int share_row = Step::TURNED                 ? tile.x + share
+                              : Step::OUT_FEATURES == LONG ? tile.y + share
+                                                           : tile.y / 2 + tiles.rank * (features / 2);
         for (int at = 0; at < depth; at += DEEP, turn.next()) {
             const unsigned full = ring.full(turn.stage), to = ring.stage(turn.stage);
             // The first round finds all places free: nothing precedes the first phase.
             wait_for(ring.empty(turn.stage), turn.parity ^ 1);
             expect(full, STAGE_BYTES);
-            load_box<Step::PASSES>(to, x, at, tile.x, full);
-            load_box_for_all(to + (TILE_ROWS + share) * DEEP * 2, weights, at, share_row, full);
+            load_box<Step::PASSES>(to, Step::TURNED ? weights : x, at, Step::TURNED ? tile.y : tile.x, full);
+            load_box_for_all(to + (SHORT + share) * DEEP * 2, Step::TURNED ? x : weights, at, share_row, full);
         }
     }
 }
 
-// Sums of a tile that are yet to be finished: what a lane has of 16 rows x 256 features, two elements in a
-// word, in the order of the blocks of the sums.
+// Sums of a tile that are yet to be finished: what a lane has of 16 rows x 256 features, or of 256 rows x 16 features,
+// two elements in a word, in the order of the blocks of the sums.
 struct Kept {
     unsigned words[2 * BLOCKS];
+    // The first that are kept; the first features that are stored.
     int row, feature;
 };
 
 // A tile is finished in slots, SLOTS / PARTS of them in a part. What a kernel file calls its step is a
 // struct of the step's arguments and of what a lane has to know of the tile in hand, with
+//   TURNED           whether tiles are turned;
 //   OUT_FEATURES     features of a tile that are stored: all of them; or half, the first words of the tile,
 //                    and then a tile has rows of the upper and of the lower half of the weights, as many of
 //                    either, one behind the other;
 //   PASSES           whether x and out are the first to leave the L2 cache, so that weights stay: chosen by
 //                    measurement, since with GELU it gains 1 %, with a residual it costs 1 to 5 %;
 //   LEAD             slots before the way out begins, which takes the others;
-//   fetch(row, feature, desk)  brings from memory what the step will read of the next tile, of which the warp
-//                    has 16 rows: called once for each tile, when the one before is finished, at best FETCH stages
-//                    before its sums are done, as memory may take longer than a slot; and before the first tile
-//                    for one of rows that do not exist;
-//   start(row, feature)  the next tile, of which the warp has 16 rows: called before its sums are done, so
-//                    that what depends on the place alone can be on its way meanwhile;
+//   fetch(row, feature, desk)  brings from memory what the step will read of the next tile: called once for each
+//                    tile, when the one before is finished, at best FETCH stages before its sums are done, as memory
+//                    may take longer than a slot; and before the first tile for one of rows that do not exist. The
+//                    warp has 16 rows from this one; or of a turned tile its warpgroup 64 features from this one;
+//   start(row, feature)  the next tile: called before its sums are done, so that what depends on the place alone can
+//                    be on its way meanwhile;
 //   prepare(slot, desk)  called a slot ahead, to have on its way what the slot reads from memory;
-//   FILLS            whether it fills the panels itself with what is to be read there first; they are free then
-//                    once the copy engine has read them;
-//   apply(words, slot)   the slot's share of the step, on Kept::words in place.
+//   apply(words, slot)   the slot's share of the step, on Kept::words in place;
+//   send(words, slot, desk, out)  of a turned tile only: the way out of the slot's words.
 constexpr int SLOTS = 16;
 // The words of 16 features are the four 8x8 matrices of one store to the panel.
 template <class Step>
@@ -311,22 +339,22 @@ template <class Step>
 static __device__ __forceinline__ void send(const Kept& kept, int piece, const Desk& desk, const TensorMap& out,
                                             int rows) {
     static_assert(pieces<Step>() / 4 % PANELS == 0, "panels by turns from tile to tile");
-    const int lane = lane_index();
-    if (piece % 4 == 0 && !Step::FILLS) {
+    const int lane = lane_index(), panel = piece / 4;
+    if (piece % 4 == 0) {
         // The copy engine has read what was in the panel.
-        if (lane == 0) wait_for_panels<PANELS - 1>();
+        if (elect()) wait_for_panels<PANELS - 1>();
         __syncwarp();
     }
     const unsigned* words = kept.words + piece * 4;
-    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(desk.place(piece)),
+    const unsigned place = desk.panel(panel) + lane % 16 * 128 + ((piece % 4 * 2 + lane / 16) ^ lane % 8) * 16;
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(place),
                  "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3])
                  : "memory");
     if (piece % 4 == 3) {
         // The copy engine reads shared memory by another path than it was written.
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
         __syncwarp();
-        if (lane == 0) {
-            const int panel = piece / 4;
+        if (elect()) {
             if (kept.row < rows)
                 store_box<Step::PASSES>(out, kept.feature + panel * 64, kept.row, desk.panel(panel));
             // Of nothing as well: panels are counted.
@@ -345,22 +373,74 @@ static __device__ __forceinline__ void finish(Step& step, Kept& kept, int part, 
     for (int slot = part * SLOTS / PARTS; slot < (part + 1) * SLOTS / PARTS; ++slot) {
         step.apply(kept.words, slot);
         if (slot + 1 < SLOTS) step.prepare(slot + 1, desk);
+        if constexpr (Step::TURNED) {
+            step.send(kept.words, slot, desk, out);
+        } else {
 #pragma unroll
-        for (int i = 0; i < MOST; ++i) {
-            const int piece = pieces_out<Step>(slot) + i;
-            if (piece < pieces_out<Step>(slot + 1)) send<Step>(kept, piece, desk, out, rows);
+            for (int i = 0; i < MOST; ++i) {
+                const int piece = pieces_out<Step>(slot) + i;
+                if (piece < pieces_out<Step>(slot + 1)) send<Step>(kept, piece, desk, out, rows);
+            }
         }
     }
 }
 
-// A warpgroup's work; `half` says which 64 rows of the tiles.
+// What a lane's sums are multiplied by and what is added to them before they are kept: of two rows and all features.
+template <bool TURNED>
+struct Affine {
+    unsigned biases[BLOCKS];
+    float scale[2] = {1.0f, 1.0f};
+
+    // For the warp's 16 rows from this one.
+    __device__ __forceinline__ Affine(const element* bias, const float* scales, int row, int feature, int rows) {
+        const int lane = lane_index();
+        const element* from = bias + feature + lane % 4 * 2;
+#pragma unroll
+        for (int n = 0; n < BLOCKS; ++n)
+            biases[n] = bias == nullptr ? 0 : *reinterpret_cast<const unsigned*>(from + n * 8);
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            const int at = row + lane / 4 + r * 8;
+            if (scales != nullptr && at < rows) scale[r] = scales[at];
+        }
+    }
+
+    // The words of a block. With a factor of 1 the bits of an addition.
+    __device__ __forceinline__ void apply(const float (&c)[4], int n, unsigned& first, unsigned& second) const {
+        float low, high;
+        unpack(biases[n], low, high);
+        first = pack(fmaf(c[0], scale[0], low), fmaf(c[1], scale[0], high));
+        second = pack(fmaf(c[2], scale[1], low), fmaf(c[3], scale[1], high));
+    }
+};
+
+// Of two features and all rows, which have no factors.
+template <>
+struct Affine<true> {
+    float biases[2] = {};
+
+    // For the warpgroup's 64 features from this one.
+    __device__ __forceinline__ Affine(const element* bias, const float*, int, int feature, int) {
+        const int at = feature + warp_index() % 4 * 16 + lane_index() / 4;
+        if (bias == nullptr) return;
+        biases[0] = to_float(bias[at]);
+        biases[1] = to_float(bias[at + 8]);
+    }
+
+    __device__ __forceinline__ void apply(const float (&c)[4], int, unsigned& first, unsigned& second) const {
+        first = pack(c[0] + biases[0], c[1] + biases[0]);
+        second = pack(c[2] + biases[1], c[3] + biases[1]);
+    }
+};
+
+// A warpgroup's work; `half` says which 64 of the tiles' short side.
 template <class Step>
-static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring, Desk desk, int half,
+static __device__ __forceinline__ void consume(Step step, Tiles<Step::TURNED> tiles, Ring ring, Desk desk, int half,
                                                const TensorMap& out, const element* bias,
                                                const float* scales, int rows, int depth) {
     const int lane = lane_index();
-    const unsigned xs = operand(ring.stages) + units(half * 64 * DEEP);
-    const unsigned ws = operand(ring.stages) + units(TILE_ROWS * DEEP);
+    const unsigned a = operand(ring.stages) + units(half * 64 * DEEP);
+    const unsigned b = operand(ring.stages) + units(SHORT * DEEP);
     const int steps = depth / DEEP;
     Turn turn;
     float c[BLOCKS][4];
@@ -377,12 +457,16 @@ static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring
     const auto release = [&](unsigned stage) {
         if (lane < CLUSTER) arrive(ring.empty(stage), lane);
     };
+    // Where a round begins.
+    const auto begin = [&] {
+        if (WHOLE_ROUNDS) turn.stage = 0;
+    };
     // Starts the products of the next stage, and sees those of the one before to their end.
     const auto advance = [&](bool first) {
         const unsigned before = turn.stage == 0 ? STAGES - 1 : turn.stage - 1;
         wait_for(ring.full(turn.stage), turn.parity);
         const unsigned at = turn.stage * units(STAGE);
-        multiply_stage(c, xs + at, ws + at, !first);
+        multiply_stage(c, a + at, b + at, !first);
         if (!first) {
             wait_for_products<1>();
             release(before);
@@ -391,35 +475,34 @@ static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring
     };
 
     for (; tiles.more(); tiles.next()) {
+        begin();
 #pragma unroll
         for (int part = 0; part < PARTS; ++part) {
             advance(part == 0);
             finish(step, kept, part, desk, out, rows);
         }
         const int2 tile = tiles.tile();
-        const int row = tile.x + half * 64 + warp_index() % 4 * 16;
+        const int row = Step::TURNED ? tile.x : tile.x + half * 64 + warp_index() % 4 * 16;
+        const int feature = Step::TURNED ? tile.y + half * 64 : tile.y;
         // Not before the tile in hand is finished.
         const int fetching = min(max(PARTS, steps - FETCH), steps);
+        const auto advance_to = [&](int& done, int end) {
+#pragma unroll 1
+            for (; done < end; done += ROUND) {
+                begin();
+#pragma unroll
+                for (int i = 0; i < ROUND; ++i) advance(false);
+            }
+        };
         int done = PARTS;
-#pragma unroll 1
-        for (; done < fetching; ++done) advance(false);
-        step.fetch(row, tile.y, desk);
-#pragma unroll 1
-        for (; done < steps; ++done) advance(false);
+        advance_to(done, fetching);
+        step.fetch(row, feature, desk);
+        advance_to(done, steps);
+        begin();
 
         // On their way while the last products are.
-        unsigned biases[BLOCKS];
-        const element* from = bias + tile.y + lane % 4 * 2;
-#pragma unroll
-        for (int n = 0; n < BLOCKS; ++n)
-            biases[n] = bias == nullptr ? 0 : *reinterpret_cast<const unsigned*>(from + n * 8);
-        float scale[2] = {1.0f, 1.0f};
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            const int at = row + lane / 4 + r * 8;
-            if (scales != nullptr && at < rows) scale[r] = scales[at];
-        }
-        step.start(row, tile.y);
+        const Affine<Step::TURNED> affine(bias, scales, row, feature, rows);
+        step.start(row, feature);
         wait_for_products<0>();
         release(turn.stage == 0 ? STAGES - 1 : turn.stage - 1);
         // Keeps the compiler from moving anything that reads the sums before the wait.
@@ -427,14 +510,10 @@ static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring
         for (int n = 0; n < BLOCKS; ++n)
             asm volatile("" : "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])::"memory");
         kept.row = row;
-        kept.feature = tile.y / (TILE_FEATURES / Step::OUT_FEATURES);
+        kept.feature = feature / (LONG / Step::OUT_FEATURES);
 #pragma unroll
         for (int n = 0; n < BLOCKS; ++n) {
-            float low, high;
-            unpack(biases[n], low, high);
-            // With a factor of 1 the bits of an addition.
-            kept.words[2 * n] = pack(fmaf(c[n][0], scale[0], low), fmaf(c[n][1], scale[0], high));
-            kept.words[2 * n + 1] = pack(fmaf(c[n][2], scale[1], low), fmaf(c[n][3], scale[1], high));
+            affine.apply(c[n], n, kept.words[2 * n], kept.words[2 * n + 1]);
             // And from leaving this for later, when the registers hold other sums.
             asm volatile("" : "+r"(kept.words[2 * n]), "+r"(kept.words[2 * n + 1]));
         }
@@ -442,7 +521,7 @@ static __device__ __forceinline__ void consume(Step step, Tiles tiles, Ring ring
     }
 #pragma unroll
     for (int part = 0; part < PARTS; ++part) finish(step, kept, part, desk, out, rows);
-    if (lane == 0) asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+    if (elect()) asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
     __syncwarp();
 }
 
@@ -467,18 +546,18 @@ static __device__ __forceinline__ void run(const Step& step, const TensorMap& x,
     }
     meet();
 
-    const Tiles tiles(rows, features, depth);
+    const Tiles<Step::TURNED> tiles(rows, features, depth);
     // By way of a shuffle the compiler knows that it is the same for a warp.
     const int warp = __shfl_sync(ALL_LANES, warp_index(), 0);
     if (warp >= CONSUMER_WARPS) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-        if (threadIdx.x == CONSUMER_WARPS * WARP) produce<Step>(tiles, ring, x, weights, features, depth);
+        if (warp == CONSUMER_WARPS && elect()) produce<Step>(tiles, ring, x, weights, features, depth);
         __syncwarp();
         // No block of a cluster may leave while another still writes to its memory.
         if (CLUSTER > 1) meet();
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-        const Desk desk{panels + warp * PANELS * PANEL_BYTES, panel_barriers + warp * PANELS * 8};
+        const Desk desk{panels, panel_barriers, warp};
         consume(step, tiles, ring, desk, warp / 4, out, bias, scales, rows, depth);
         if (CLUSTER > 1) meet();
     }

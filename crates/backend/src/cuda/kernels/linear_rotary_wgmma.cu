@@ -6,14 +6,14 @@
 // geometry are described, before it.
 
 constexpr int HEAD_BLOCKS = 64 / 8;
-constexpr int TILE_HEADS = TILE_FEATURES / 64;
+constexpr int TILE_HEADS = LONG / 64;
 // Half a head, whose blocks go with those of the other half, lane by lane.
 constexpr int PAIRED_BLOCKS = HEAD_BLOCKS / 2;
 
 struct Rotation {
-    static constexpr int OUT_FEATURES = TILE_FEATURES;
+    static constexpr bool TURNED = false;
+    static constexpr int OUT_FEATURES = LONG;
     static constexpr bool PASSES = true;
-    static constexpr bool FILLS = false;
     // In a slot all heads of the tile have one pair of blocks rotated: an angle is loaded once for four
     // heads, and a slot has about as much to do as one of GELU.
     static constexpr int LEAD = PAIRED_BLOCKS;
