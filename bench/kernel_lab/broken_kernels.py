@@ -202,8 +202,8 @@ MUTATIONS = (
     (
         "linear_residual_wgmma",
         "moments of the wrong tile",
-        "(feature / 64) * rows",
-        "(feature / 256) * rows",
+        "feature / 64 * rows",
+        "feature / 256 * rows",
         "check_residual",
     ),
     (

@@ -170,9 +170,10 @@ def linear_build(name, dtype, depth, defines=()):
     # A tile is finished over no more steps than the next one has.
     parts = min(int(chosen.get("PARTS", 16)), depth // 64)
     chosen["PARTS"] = 1 << parts.bit_length() - 1
-    round_steps = int(chosen.get("STAGES", 4))
-    if depth // 64 % round_steps == 0 and chosen["PARTS"] % round_steps == 0:
-        chosen.setdefault("WHOLE_ROUNDS", 1)
+    # What is between two loops must be whole rounds of the ring.
+    between = depth // 64, chosen["PARTS"], int(chosen.get("FETCH", 8))
+    whole = all(steps % int(chosen.get("STAGES", 4)) == 0 for steps in between)
+    chosen["WHOLE_ROUNDS"] = int(whole and int(chosen.get("WHOLE_ROUNDS", 1)))
     built = tuple(f"{macro}={value}" for macro, value in sorted(chosen.items()))
     return f"{name}_wgmma", dtype, built
 
@@ -195,10 +196,12 @@ def linear(name, dtype, x, weights, bias, out, more, defines=(), clusters=None, 
     shared = stages * 49152 + 32768 + stages * 16 + 128
     file, _, built = linear_build(name, dtype, depth, defines)
     entry = function(file, name, dtype, built, shared)
-    tiles = ceil_div(rows, 128 * cluster) * (features // 256)
-    clusters = min(tiles, clusters or multiprocessors() // cluster)
     # Tiles of a product with a residual are turned, and its rows have no factors.
     turned = name == "linear_residual"
+    assert not turned or features % (128 * cluster) == 0
+    high, wide = (256, 128 * cluster) if turned else (128 * cluster, 256)
+    tiles = ceil_div(rows, high) * (features // wide)
+    clusters = min(tiles, clusters or multiprocessors() // cluster)
     boxes = (256 // cluster, 128) if turned else (128, 256 // cluster)
     maps = tensor_map(x, boxes[0]), tensor_map(weights, boxes[1]), panels(out)
     kept = x, weights, out, *more
@@ -224,7 +227,7 @@ def linear_gated(dtype, x, weights, out):
 
 
 def linear_residual(dtype, x, weights, bias, out, moments):
-    """out += x weights^T + bias; `moments` of each row's 64 features: means, and squares around."""
+    """out += x weights^T + bias; `moments` of each 64 features of each row: means, and squares around."""
     assert moments.shape == (len(weights) // 64, len(x), 2) and moments.dtype == torch.float32
     return linear("linear_residual", dtype, x, weights, bias, out, (out, moments))
 

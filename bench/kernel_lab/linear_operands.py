@@ -13,18 +13,13 @@ import statistics
 
 import kernels as k
 import torch
-from linear_times import timed
+from linear_power import random
+from linear_times import in_turns
 from torch.nn import functional
 
 HIDDEN, HEADS, SEQUENCES, LENGTH = 2560, 40, 201, 168
 # As many as fill whole turns of tiles.
 ROWS = 33792
-# Some rate of these chips in f16, for the number of calls.
-OPERATIONS_A_SECOND = 650e12
-
-
-def random(*shape, scale=1.0):
-    return (torch.randn(*shape, device="cuda") * scale).half()
 
 
 def weights(outputs, inputs):
@@ -104,17 +99,7 @@ def main():
             print(f"{data}, {what}: cosine of neighbouring rows {resemblance(x):.3f}", flush=True)
             for how, launch in launches(x, w).items():
                 calls[what, how, data] = launch, 2 * x.numel() * len(w)
-    times = {name: [] for name in calls}
-    # The first turn brings the chip to its limit.
-    for turn in range(options.turns + 1):
-        for name in sorted(calls, reverse=turn % 2 > 0):
-            launch, operations = calls[name]
-            count = max(4, int(options.seconds * OPERATIONS_A_SECOND / operations))
-            timed(launch, count // 4)
-            start, end = timed(launch, count)
-            end.synchronize()
-            if turn:
-                times[name].append(start.elapsed_time(end) / count)
+    times = in_turns(calls, options.seconds, options.turns)
     print(f"{torch.cuda.get_device_name()}, {ROWS} rows, f16, milliseconds")
     for what, how in dict.fromkeys((what, how) for what, how, _ in calls):
         each = "  ".join(f"{data} {statistics.median(times[what, how, data]):.4f}" for data in sets)

@@ -23,10 +23,7 @@ import kernels as k
 import torch
 from linear_cases import label
 from linear_lab import parse
-from linear_times import timed
-
-# Some rate of these chips in f16, for the number of calls.
-OPERATIONS_A_SECOND = 650e12
+from linear_times import in_turns
 
 
 def random(*shape, scale=1.0):
@@ -78,17 +75,7 @@ def main():
             torch.cuda.synchronize()
             print(f"launched: {what}, {label(defines)}", flush=True)
         return
-    times = {name: [] for name in calls}
-    # The first turn brings the chip to its limit.
-    for turn in range(options.turns + 1):
-        for name in sorted(calls, reverse=turn % 2 > 0):
-            launch, operations = calls[name]
-            count = max(4, int(options.seconds * OPERATIONS_A_SECOND / operations))
-            timed(launch, count // 4)
-            start, end = timed(launch, count)
-            end.synchronize()
-            if turn:
-                times[name].append(start.elapsed_time(end) / count)
+    times = in_turns(calls, options.seconds, options.turns)
     print(f"{torch.cuda.get_device_name()}, hidden size {options.hidden}, {options.rows} rows, f16")
     for (what, defines), each in times.items():
         ms, usual = statistics.median(each), statistics.median(times[what, ()])

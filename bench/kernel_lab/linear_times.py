@@ -51,6 +51,22 @@ def timed(call, count):
     return start, end
 
 
+def in_turns(calls, seconds, turns):
+    """Milliseconds of every turn of each call, `seconds` long at 650 TFLOP/s; `calls`: a launch and its operations."""
+    times = {name: [] for name in calls}
+    # The first turn brings the chip to its limit.
+    for turn in range(turns + 1):
+        for name in sorted(calls, reverse=turn % 2 > 0):
+            launch, operations = calls[name]
+            count = max(4, int(seconds * 650e12 / operations))
+            timed(launch, count // 4)
+            start, end = timed(launch, count)
+            end.synchronize()
+            if turn:
+                times[name].append(start.elapsed_time(end) / count)
+    return times
+
+
 def burst(call, tries):
     """Milliseconds of a call, from the best of some times eight calls on a rested chip."""
     best = math.inf

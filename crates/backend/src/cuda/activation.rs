@@ -19,7 +19,7 @@ pub struct CudaActivation {
     pub(super) moments: Option<Moments>,
 }
 
-/// f32 `[rows, tiles, 2]`: of each row and each of its tiles of columns the mean of its values, and
+/// f32 `[tiles, rows, 2]`: of each of a row's tiles of columns, and each row, the mean of its values and
 /// the sum of their squares around it.
 #[derive(Debug)]
 pub(super) struct Moments {

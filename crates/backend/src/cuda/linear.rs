@@ -312,6 +312,7 @@ impl CudaBackend {
         };
         let share = LINEAR_FEATURES / LINEAR_CLUSTER;
         let LinearKernel { step, .. } = kernel;
+        debug_assert!(scales.is_none() || !step.is_turned(), "turned tiles have no factors");
         let (x_box, weights_box) =
             if step.is_turned() { (share, LINEAR_ROWS) } else { (LINEAR_ROWS, share) };
         let mut args = vec![

@@ -24,12 +24,12 @@
 //
 // Tensor maps, all of 16-bit elements, exchanged in 128 bytes, with zeros outside, and the depth or the
 // features as the inner dimension: x in boxes of 64 x 128 rows, weights in boxes of 64 x 256 / CLUSTER (the other way
-// round for turned tiles), out in boxes of 64 x 16. Geometry: grid a multiple of CLUSTER, at most the multiprocessors; block 384;
-// dynamic shared memory STAGES * 49152 + 32768 + STAGES * 16 + 128 bytes. The macros are there for
-// bench/kernel_lab to vary, but for PARTS, which must not exceed depth / 64. The host puts wgmma_parts.cu and
-// copy_engine_parts.cu before it.
+// round for turned tiles), out in boxes of 64 x 16. Geometry: grid a multiple of CLUSTER, at most the
+// multiprocessors; block 384; dynamic shared memory STAGES * 49152 + 32768 + STAGES * 16 + 128 bytes. The macros are
+// there for bench/kernel_lab to vary, but for PARTS, which must not exceed depth / 64, and WHOLE_ROUNDS. The host puts
+// wgmma_parts.cu and copy_engine_parts.cu before it.
 
-// Blocks that share weights.
+// Blocks that share the long side of their tiles; features are a multiple of 128 * CLUSTER for turned tiles.
 #ifndef CLUSTER
 #define CLUSTER 2
 #endif
@@ -74,7 +74,7 @@ constexpr int CONSUMER_WARPS = 8;
 constexpr int DEEP = 64;
 constexpr int STAGE = (SHORT + LONG) * DEEP;
 constexpr int STAGE_BYTES = STAGE * 2;
-// On the way out a warp gathers panels of 16 rows x 64 features, in two places by turns.
+// On the way out panels of 16 rows x 64 features are gathered, in two places of each warp by turns.
 constexpr int PANEL_BYTES = 16 * 64 * 2;
 constexpr int PANELS = 2;
 constexpr int SHARE = LONG / CLUSTER;
@@ -243,7 +243,7 @@ struct Ring {
     __device__ __forceinline__ unsigned empty(unsigned i) const { return barriers + (STAGES + i) * 8; }
 };
 
-// A block's tiles in turn. All blocks of a cluster count alike, and theirs are a square but for the last rows.
+// A block's tiles in turn. All blocks of a cluster count alike; two have 256 rows x 256 features, turned or not.
 template <bool TURNED>
 struct Tiles {
     int high, wide, most_across, rank, index, step;
@@ -300,16 +300,16 @@ static __device__ __forceinline__ void produce(Tiles<Step::TURNED> tiles, Ring r
 // two elements in a word, in the order of the blocks of the sums.
 struct Kept {
     unsigned words[2 * BLOCKS];
-    // The first that are kept; the first features that are stored.
+    // Of tiles that are not turned: the first row, and the first feature that is stored.
     int row, feature;
 };
 
 // A tile is finished in slots, SLOTS / PARTS of them in a part. What a kernel file calls its step is a
 // struct of the step's arguments and of what a lane has to know of the tile in hand, with
 //   TURNED           whether tiles are turned;
-//   OUT_FEATURES     features of a tile that are stored: all of them; or half, the first words of the tile,
-//                    and then a tile has rows of the upper and of the lower half of the weights, as many of
-//                    either, one behind the other;
+//   OUT_FEATURES     LONG if all features of a tile are stored; or half of that, the first words of the tile, and
+//                    then a tile has rows of the upper and of the lower half of the weights, as many of either,
+//                    one behind the other;
 //   PASSES           whether x and out are the first to leave the L2 cache, so that weights stay: chosen by
 //                    measurement, since with GELU it gains 1 %, with a residual it costs 1 to 5 %;
 //   LEAD             slots before the way out begins, which takes the others;
@@ -475,7 +475,6 @@ static __device__ __forceinline__ void consume(Step step, Tiles<Step::TURNED> ti
     };
 
     for (; tiles.more(); tiles.next()) {
-        begin();
 #pragma unroll
         for (int part = 0; part < PARTS; ++part) {
             advance(part == 0);

@@ -60,8 +60,8 @@ struct Residual {
         return row + (turn * 4 + desk.warp % 4) * 16;
     }
 
-    // Starts to fill the warp's panel of a turn. Nobody uses the place, but that the copy engine may still read what was
-    // sent last.
+    // Starts to fill the warp's panel of a turn. Nobody uses the place, but that the copy engine may still read what
+    // was sent last.
     __device__ __forceinline__ void fill(int turn, int row, int feature, const Desk& desk) const {
         wait_for_panels<0>();
         expect(desk.barrier(turn), PANEL_BYTES);
@@ -158,7 +158,7 @@ struct Residual {
         const float mean = sum / 64;
         const int at = first + line;
         if (lane % 2 == 0 && at < rows)
-            moments[static_cast<unsigned>(feature / 64 * rows + at)] =
+            moments[feature / 64 * rows + at] =
                 make_float2(mean, fmaxf(squares - sum * mean, 0.0f));
     }
 };
