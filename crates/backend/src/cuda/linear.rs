@@ -313,11 +313,11 @@ impl CudaBackend {
         let share = LINEAR_FEATURES / LINEAR_CLUSTER;
         let LinearKernel { step, .. } = kernel;
         debug_assert!(scales.is_none() || !step.is_turned(), "turned tiles have no factors");
-        let (x_box, weights_box) =
-            if step.is_turned() { (share, LINEAR_ROWS) } else { (LINEAR_ROWS, share) };
+        // Turned tiles want the boxes of x and weights exchanged, but both have as many rows.
+        const { assert!(LINEAR_FEATURES / LINEAR_CLUSTER == LINEAR_ROWS) };
         let mut args = vec![
-            Arg::Map(TensorMap::new(x.address(), rows, k, x_box)?),
-            Arg::Map(TensorMap::new(layer.weights.address(), m, k, weights_box)?),
+            Arg::Map(TensorMap::new(x.address(), rows, k, LINEAR_ROWS)?),
+            Arg::Map(TensorMap::new(layer.weights.address(), m, k, share)?),
             Arg::Map(TensorMap::new(out.address(), rows, out.cols, PANEL_ROWS)?),
             pointer_or_null(layer.bias.as_ref().map(|bias| bias.address())),
         ];

@@ -79,8 +79,8 @@ pub(super) struct LinearKernel {
     pub(super) whole_rounds: bool,
 }
 
-/// Depth of a step, features and rows of a tile (rows and features of a turned one), and blocks of a cluster of
-/// `linear_parts_wgmma.cu`.
+/// Depth of a step, features and rows of a tile (rows and features of a turned one), and blocks
+/// of a cluster of `linear_parts_wgmma.cu`.
 pub(super) const LINEAR_DEPTH: usize = 64;
 pub(super) const LINEAR_FEATURES: usize = 256;
 pub(super) const LINEAR_ROWS: usize = 128;

@@ -10,8 +10,9 @@
 // every weight once for all of them: a chip at its power limit is as fast as its bytes are few.
 //
 // Or the tiles are turned: 256 rows x 128 features, of which a warpgroup has all rows and 64 features, and the blocks
-// of a cluster share rows of x. The 256 pass by the matrix unit one after the other, the others stay; fewer bits
-// change if those that pass resemble each other, as tokens of one sequence do behind attention.
+// of a cluster share rows of x. That takes less power if rows of x resemble each other, as tokens of one sequence do
+// behind attention: as if the 256 passed by the matrix unit one after the other, so that fewer bits change, and the 64
+// stayed (BENCHMARKS.md).
 //
 // A tile's sums are not finished when its products are done, which would leave the matrix unit waiting for
 // a tenth of the time. They get their bias, are rounded to elements (as they are where the linear layer is
@@ -311,7 +312,8 @@ struct Kept {
 //                    then a tile has rows of the upper and of the lower half of the weights, as many of either,
 //                    one behind the other;
 //   PASSES           whether x and out are the first to leave the L2 cache, so that weights stay: chosen by
-//                    measurement, since with GELU it gains 1 %, with a residual it costs 1 to 5 %;
+//                    measurement, since with GELU it gains 1 %, with a residual, before its tiles were turned, it
+//                    cost 1 to 5 %;
 //   LEAD             slots before the way out begins, which takes the others;
 //   fetch(row, feature, desk)  brings from memory what the step will read of the next tile: called once for each
 //                    tile, when the one before is finished, at best FETCH stages before its sums are done, as memory

@@ -4,11 +4,11 @@
 // to elements, added and rounded again. `before` is a tensor map like that of out. The host puts
 // linear_parts_wgmma.cu, where shapes, tensor maps and geometry are described, before it.
 //
-// Tiles are turned: what comes from attention, and from GELU, resembles itself from token to token. A warpgroup's four
-// warps have 16 features each of all rows, and gather a panel of 16 rows x 64 features in each slot. The copy engine
-// brings a panel of `before` and takes one of sums from the same place; the warps by turns see to that, and to the
-// moments of the panel. Shared memory is as busy with the products as the matrix unit, and panels take it less time
-// than loads by lanes, each of a few bytes of eight rows.
+// Tiles are turned: with random weights, what comes from attention and from GELU resembles itself from token to token.
+// A warpgroup's four warps have 16 features each of all rows, and gather a panel of 16 rows x 64 features in each slot.
+// The copy engine brings a panel of `before` and takes one of sums from the same place; the warps by turns see to that,
+// and to the moments of the panel. Shared memory is as busy with the products as the matrix unit, and panels take it
+// less time than loads by lanes, each of a few bytes of eight rows.
 
 // Rounded once. The bits are those of a sum in f32 that is rounded again: f32 has more than twice the digits.
 static __device__ __forceinline__ unsigned add_elements(unsigned a, unsigned b) {
@@ -158,8 +158,7 @@ struct Residual {
         const float mean = sum / 64;
         const int at = first + line;
         if (lane % 2 == 0 && at < rows)
-            moments[feature / 64 * rows + at] =
-                make_float2(mean, fmaxf(squares - sum * mean, 0.0f));
+            moments[feature / 64 * rows + at] = make_float2(mean, fmaxf(squares - sum * mean, 0.0f));
     }
 };
 
