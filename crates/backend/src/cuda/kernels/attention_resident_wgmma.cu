@@ -218,7 +218,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
         for (; group < wanted; ++group)
             load_box<false>(shared_address(to + group * GROUP), groups, column, begin + group * 16, there);
     };
-    if (threadIdx.x == 0) {
+    // By way of a shuffle the compiler knows that it is the same for a warp.
+    const bool is_first_warp = __shfl_sync(ALL_LANES, warp_index(), 0) == 0;
+    if (is_first_warp && elect()) {
         for (int i = 0; i < 3; ++i) set_up_barrier(queries_there + i * 8, 1);
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
         start_queries(0);
@@ -233,7 +235,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
         wait_for(queries_there, first / TILE % 2);
         const auto queries_are_read = [&] {
             __syncthreads();
-            if (threadIdx.x == 0 && first + TILE < length) start_queries(first + TILE);
+            if (first + TILE < length && is_first_warp && elect()) start_queries(first + TILE);
         };
         const auto values_are_there = [&] {
             if (first > 0) return;

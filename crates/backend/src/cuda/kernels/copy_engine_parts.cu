@@ -6,6 +6,14 @@ struct alignas(64) TensorMap {
     unsigned long long words[16];
 };
 
+// True for one lane of the warp, always the same one. The compiler knows that it is alone, and does without the loops
+// over lanes in which it would have the copy engine called otherwise.
+static __device__ __forceinline__ bool elect() {
+    unsigned elected;
+    asm volatile("{ .reg .pred it; elect.sync _|it, 0xffffffff; selp.u32 %0, 1, 0, it; }" : "=r"(elected));
+    return elected != 0;
+}
+
 static __device__ __forceinline__ void set_up_barrier(unsigned barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
 }

@@ -112,14 +112,6 @@ static __device__ __forceinline__ unsigned rank_in_cluster() {
 #endif
 }
 
-// True for one lane of the warp, always the same one. The compiler knows that it is alone, and does without the loops
-// over lanes in which it would have the copy engine called otherwise.
-static __device__ __forceinline__ bool elect() {
-    unsigned elected;
-    asm volatile("{ .reg .pred it; elect.sync _|it, 0xffffffff; selp.u32 %0, 1, 0, it; }" : "=r"(elected));
-    return elected != 0;
-}
-
 // For all threads of the cluster's blocks, in whole warps.
 static __device__ __forceinline__ void meet() {
 #if CLUSTER > 1
