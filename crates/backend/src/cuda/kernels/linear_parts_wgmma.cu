@@ -12,7 +12,7 @@
 // Or the tiles are turned: 256 rows x 128 features, of which a warpgroup has all rows and 64 features, and the blocks
 // of a cluster share rows of x. That takes less power if rows of x resemble each other, as tokens of one sequence do
 // behind attention: as if the 256 passed by the matrix unit one after the other, so that fewer bits change, and the 64
-// stayed (BENCHMARKS.md).
+// stayed (docs/gpu_measurements.md).
 //
 // A tile's sums are not finished when its products are done, which would leave the matrix unit waiting for
 // a tenth of the time. They get their bias, are rounded to elements (as they are where the linear layer is
