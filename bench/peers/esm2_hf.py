@@ -1,4 +1,4 @@
-"""Hugging Face `EsmModel` with random weights, eager and under `torch.compile`.
+"""Hugging Face `EsmModel` with random weights, SDPA attention, as it comes and under `torch.compile`.
 
     python3 bench/peers/esm2_hf.py --model esm2-3b --lengths fixed:168 proteome
 
@@ -98,7 +98,7 @@ def main():
     with torch.inference_mode():
         model = random_model(options.model, options.precision, options.device)
         for lengths in options.lengths:
-            run(model, "EsmModel, eager", lengths, options)
+            run(model, "EsmModel, SDPA", lengths, options)
         if options.skip_compile:
             return
         for lengths in options.lengths:
