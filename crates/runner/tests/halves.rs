@@ -59,6 +59,34 @@ fn results_in_halves_that_are_not_finite_are_computed_again() {
 }
 
 #[test]
+fn sequences_that_do_not_fit_in_f32_together_are_computed_again_in_parts() {
+    let first_token = |id: u64| u64::from(common::sequence(id).input_ids[0]);
+    // All of batches 1 and 2, and f32 does not help number 7.
+    let nan: Vec<_> = (3..9).map(|id| (first_token(id), id != 7)).collect();
+    let whole: Vec<_> = run(Manners { nan: nan.clone(), ..Manners::default() }).0;
+    let whole: Vec<_> = whole.into_iter().map(Result::unwrap).collect();
+    let manners =
+        Manners { nan: nan.clone(), most_exact_tokens: longest_sequence(), ..Manners::default() };
+    let (results, monitor) = run(manners);
+    let results: Vec<_> = results.into_iter().map(Result::unwrap).collect();
+    for (result, whole) in results.iter().zip(&whole) {
+        assert_eq!(result.non_finite, whole.non_finite);
+        let bits =
+            |r: &InferenceResult| r.embeddings.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(result), bits(whole), "batch {}", whole.batch_idx);
+    }
+    let summary = monitor.summary();
+    assert_eq!((summary.recomputed, summary.non_finite), (6, 1));
+    assert!(summary.warnings[0].starts_with("no memory is left; more than "), "{summary:?}");
+    assert_eq!(summary.warning_count, 1, "it is not said for every batch");
+
+    let most_exact_tokens = longest_sequence() - 1;
+    let (results, _) = run(Manners { nan, most_exact_tokens, ..Manners::default() });
+    let error = results.into_iter().find_map(Result::err).unwrap().to_string();
+    assert!(error.ends_with("compute failed: no memory is left"), "{error}");
+}
+
+#[test]
 fn result_that_was_to_stay_on_the_device_is_an_error() {
     let device = Arc::new(Device::new(Manners { most_tokens: 9, ..Manners::default() }));
     let runner =

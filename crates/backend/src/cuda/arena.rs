@@ -19,17 +19,33 @@ pub(super) struct Arena {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    regions: Vec<Region>,
+#[derive(Debug)]
+struct State<B = DeviceBuffer> {
+    regions: Vec<Region<B>>,
     used: usize,
     peak: usize,
 }
 
 #[derive(Debug)]
-struct Region {
-    buffer: DeviceBuffer,
+struct Region<B> {
+    block: B,
     free: FreeList,
+}
+
+/// What regions are made of.
+trait Block {
+    fn address(&self) -> u64;
+    fn bytes(&self) -> usize;
+}
+
+impl Block for DeviceBuffer {
+    fn address(&self) -> u64 {
+        self.address()
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes()
+    }
 }
 
 /// A piece of device memory; given back when dropped.
@@ -56,20 +72,8 @@ impl Arena {
     /// [`CudaError::OutOfMemory`] where a new region is needed and there is none.
     pub(super) fn take(self: &Arc<Self>, bytes: usize) -> Result<Piece, CudaError> {
         let bytes = bytes.max(1).next_multiple_of(ALIGNMENT);
-        let mut state = self.lock();
-        let from_free = state.regions.iter_mut().find_map(|region| region.take(bytes));
-        let address = match from_free {
-            Some(address) => address,
-            None => {
-                let buffer = DeviceBuffer::new(&self.context, bytes)?;
-                let mut region = Region { free: FreeList::new(buffer.bytes()), buffer };
-                let address = region.take(bytes);
-                state.regions.push(region);
-                address.expect("a new region has room for what it was made for")
-            }
-        };
-        state.used += bytes;
-        state.peak = state.peak.max(state.used);
+        let allocate = || DeviceBuffer::new(&self.context, bytes);
+        let address = self.lock().take(bytes, allocate)?;
         Ok(Piece { arena: Arc::clone(self), address, bytes })
     }
 
@@ -90,42 +94,85 @@ impl Arena {
         }
         state.regions.clear();
         let bytes = bytes.next_multiple_of(ALIGNMENT);
-        let buffer = DeviceBuffer::new(&self.context, bytes)?;
-        state.regions.push(Region { free: FreeList::new(bytes), buffer });
+        state.regions.push(Region::new(DeviceBuffer::new(&self.context, bytes)?));
         Ok(true)
     }
 
     /// Gives memory that nobody uses back to the driver, and counts the peak anew.
     pub(super) fn release(&self) {
         let mut state = self.lock();
-        state.regions.retain(|region| !region.free.is_whole(region.buffer.bytes()));
+        state.drop_unused();
         state.peak = state.used;
     }
 
     /// Number of blocks taken from the driver, and their bytes.
     pub(super) fn regions(&self) -> (usize, usize) {
         let state = self.lock();
-        (state.regions.len(), state.regions.iter().map(|region| region.buffer.bytes()).sum())
-    }
-
-    fn give_back(&self, address: u64, bytes: usize) {
-        let mut state = self.lock();
-        state.used -= bytes;
-        let owner = state.regions.iter_mut().find(|region| region.holds(address));
-        if let Some(region) = owner {
-            region.free.give_back((address - region.buffer.address()) as usize, bytes);
-        }
+        (state.regions.len(), state.regions.iter().map(|region| region.block.bytes()).sum())
     }
 }
 
-impl Region {
+impl<B> Default for State<B> {
+    fn default() -> Self {
+        Self { regions: Vec::new(), used: 0, peak: 0 }
+    }
+}
+
+impl<B: Block> State<B> {
+    /// Gives out `bytes`; `allocate` makes a block that has room for them.
+    fn take(
+        &mut self,
+        bytes: usize,
+        allocate: impl Fn() -> Result<B, CudaError>,
+    ) -> Result<u64, CudaError> {
+        let from_free = self.regions.iter_mut().find_map(|region| region.take(bytes));
+        let address = match from_free {
+            Some(address) => address,
+            None => {
+                let block = match allocate() {
+                    // Each may be too small for this piece, and all of them be in its way.
+                    Err(CudaError::OutOfMemory { .. }) if self.drop_unused() => allocate(),
+                    other => other,
+                };
+                let mut region = Region::new(block?);
+                let address = region.take(bytes);
+                self.regions.push(region);
+                address.expect("a new region has room for what it was made for")
+            }
+        };
+        self.used += bytes;
+        self.peak = self.peak.max(self.used);
+        Ok(address)
+    }
+
+    fn give_back(&mut self, address: u64, bytes: usize) {
+        self.used -= bytes;
+        let owner = self.regions.iter_mut().find(|region| region.holds(address));
+        if let Some(region) = owner {
+            region.free.give_back((address - region.block.address()) as usize, bytes);
+        }
+    }
+
+    /// Lets go of the regions of which nothing is given out; whether there were any.
+    fn drop_unused(&mut self) -> bool {
+        let before = self.regions.len();
+        self.regions.retain(|region| !region.free.is_whole(region.block.bytes()));
+        self.regions.len() < before
+    }
+}
+
+impl<B: Block> Region<B> {
+    fn new(block: B) -> Self {
+        Self { free: FreeList::new(block.bytes()), block }
+    }
+
     fn take(&mut self, bytes: usize) -> Option<u64> {
-        self.free.take(bytes).map(|offset| self.buffer.address() + offset as u64)
+        self.free.take(bytes).map(|offset| self.block.address() + offset as u64)
     }
 
     fn holds(&self, address: u64) -> bool {
-        let start = self.buffer.address();
-        (start..start + self.buffer.bytes() as u64).contains(&address)
+        let start = self.block.address();
+        (start..start + self.block.bytes() as u64).contains(&address)
     }
 }
 
@@ -137,7 +184,7 @@ impl Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        self.arena.give_back(self.address, self.bytes);
+        self.arena.lock().give_back(self.address, self.bytes);
     }
 }
 
@@ -180,6 +227,8 @@ impl FreeList {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -194,6 +243,72 @@ mod tests {
             free.give_back(offset, 25);
         }
         assert!(free.is_whole(100), "{free:?}");
+    }
+
+    /// A driver that gives blocks until its memory is full; a block gives its bytes back.
+    #[derive(Default)]
+    struct Driver {
+        used: Cell<usize>,
+        blocks: Cell<u64>,
+    }
+
+    struct HostBlock<'a> {
+        driver: &'a Driver,
+        address: u64,
+        bytes: usize,
+    }
+
+    impl Driver {
+        const CAPACITY: usize = 1000;
+
+        fn allocate(&self, bytes: usize) -> Result<HostBlock<'_>, CudaError> {
+            let free = Self::CAPACITY - self.used.get();
+            if bytes > free {
+                return Err(CudaError::OutOfMemory { device: "toy".into(), bytes, free });
+            }
+            self.used.set(self.used.get() + bytes);
+            self.blocks.set(self.blocks.get() + 1);
+            Ok(HostBlock { driver: self, address: self.blocks.get() << 20, bytes })
+        }
+    }
+
+    impl Drop for HostBlock<'_> {
+        fn drop(&mut self) {
+            self.driver.used.set(self.driver.used.get() - self.bytes);
+        }
+    }
+
+    impl Block for HostBlock<'_> {
+        fn address(&self) -> u64 {
+            self.address
+        }
+
+        fn bytes(&self) -> usize {
+            self.bytes
+        }
+    }
+
+    #[test]
+    fn arena_lets_go_of_regions_that_are_too_small_before_it_is_out_of_memory() {
+        let driver = Driver::default();
+        let mut state = State::default();
+        let kept = state.take(100, || driver.allocate(100)).unwrap();
+        // Each larger than all before: 50 + 250 + 450 with the kept one fill the memory.
+        for bytes in [50, 250, 450] {
+            let address = state.take(bytes, || driver.allocate(bytes)).unwrap();
+            state.give_back(address, bytes);
+        }
+        assert_eq!((state.regions.len(), driver.used.get()), (4, 850));
+        let large = state.take(900, || driver.allocate(900)).unwrap();
+        assert_eq!((state.regions.len(), driver.used.get()), (2, 1000));
+        assert!(state.regions[0].holds(kept) && state.regions[1].holds(large));
+        assert_eq!((state.used, state.peak), (1000, 1000));
+        let full = state.take(1, || driver.allocate(1)).unwrap_err();
+        assert!(full.is_out_of_memory(), "{full}");
+        state.give_back(large, 900);
+        state.give_back(kept, 100);
+        assert!(state.take(1001, || driver.allocate(1001)).unwrap_err().is_out_of_memory());
+        assert_eq!((state.regions.len(), driver.used.get(), state.used), (0, 0, 0));
     }
 
     proptest! {

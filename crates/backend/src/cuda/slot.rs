@@ -89,6 +89,11 @@ impl CudaBackend {
     /// # Errors
     /// The device's own failure.
     pub fn transfer(&self, view: PackedView<'_>, slot: &mut CudaSlot) -> Result<(), CudaError> {
+        // If this fails, there is nothing to compute, rather than the batch before.
+        slot.batch = None;
+        self.context.bind()?;
+        // Kernels of the batch before may still read what this copy overwrites.
+        self.htod.wait(&slot.compute_done)?;
         slot.batch = Some(slot.staging.stage(&self.htod, view)?);
         Ok(())
     }
@@ -110,6 +115,7 @@ impl CudaBackend {
         self.compute.wait(&slot.staging.ready).map_err(device)?;
         slot.compute_started.record(&self.compute).map_err(device)?;
         slot.is_retrieved = false;
+        slot.result = None;
         match work(&batch) {
             Ok(result) => slot.result = Some(result),
             Err(error) => {

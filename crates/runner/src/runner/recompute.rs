@@ -1,6 +1,7 @@
 //! Results that are not finite, computed once more in f32.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use virnucpro_backend::Precision;
 use virnucpro_batch::{PackedBatch, SequenceId, TokenizedSequence};
@@ -54,10 +55,7 @@ pub(super) fn check<M, D: StagedDevice<M>>(
         (0..rows.len()).filter(|&sequence| !retrieved.is_finite[sequence]).collect();
     let mut recomputed = 0;
     if !offenders.is_empty() && shared.device.precision() != Precision::F32 {
-        let again = pack(&batch.packed, &offenders);
-        let again = guarded(*batch_idx, Stage::Compute, || {
-            shared.device.recompute_f32(&shared.model, batch.task, &again?)
-        })?;
+        let again = recompute(shared, job, &offenders)?;
         let width = retrieved.hidden_size;
         let expected = offenders.iter().map(|&s| rows[s].len() * width).sum();
         for (what, expected, found) in [
@@ -83,6 +81,37 @@ pub(super) fn check<M, D: StagedDevice<M>>(
     let non_finite = offenders.into_iter().filter(|&s| !retrieved.is_finite[s]).map(|s| ids[s]);
     let non_finite = non_finite.collect();
     Ok(Checked { retrieved, rows, non_finite, recomputed })
+}
+
+/// Computes some sequences of a job in f32, in parts where they do not fit the memory at once.
+fn recompute<M, D: StagedDevice<M>>(
+    shared: &Shared<M, D>,
+    job: &Job<D::Slot>,
+    sequences: &[usize],
+) -> Result<Retrieved, RunnerError> {
+    let Job { batch_idx, batch, .. } = job;
+    let packed = guarded(*batch_idx, Stage::Compute, || Ok(pack(&batch.packed, sequences)?))?;
+    let tokens = packed.total_tokens();
+    let can_be_halved = sequences.len() > 1;
+    if !(can_be_halved && tokens > shared.most_exact_tokens.load(Ordering::Relaxed)) {
+        let work = || shared.device.recompute_f32(&shared.model, batch.task, &packed);
+        match guarded(*batch_idx, Stage::Compute, work) {
+            Err(RunnerError::Device { source, .. })
+                if can_be_halved && shared.device.is_out_of_memory(&source) =>
+            {
+                shared.most_exact_tokens.fetch_min(tokens / 2, Ordering::Relaxed);
+                shared.monitor.warn(format!(
+                    "{source}; more than {} tokens are computed again in parts from now on",
+                    tokens / 2
+                ));
+            }
+            other => return other,
+        }
+    }
+    let (first, second) = sequences.split_at(sequences.len() / 2);
+    let mut halves = recompute(shared, job, first)?;
+    halves.extend(recompute(shared, job, second)?);
+    Ok(halves)
 }
 
 /// Some sequences of a batch alone, in the order given.

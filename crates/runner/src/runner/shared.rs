@@ -42,6 +42,8 @@ pub(super) struct Shared<M, D: StagedDevice<M>> {
     launch: Option<StageMeter>,
     /// Batches of more tokens did not fit the memory of the device.
     pub(super) most_tokens: AtomicUsize,
+    /// More tokens did not fit when they were computed again in f32.
+    pub(super) most_exact_tokens: AtomicUsize,
     /// When the device was done with its last batch, by its own clock.
     computed_until: Mutex<Option<Instant>>,
     received: AtomicU64,
@@ -91,6 +93,7 @@ impl<M, D: StagedDevice<M>> Shared<M, D> {
             meters,
             launch: device.has_own_clock().then(|| config.monitor.stage(LAUNCH)),
             most_tokens: AtomicUsize::new(usize::MAX),
+            most_exact_tokens: AtomicUsize::new(usize::MAX),
             computed_until: Mutex::default(),
             received: AtomicU64::new(0),
         }))

@@ -72,6 +72,8 @@ pub struct Manners {
     pub panics_in_stage_spans: bool,
     /// Batches of more tokens are out of memory.
     pub most_tokens: usize,
+    /// More tokens are out of memory in f32.
+    pub most_exact_tokens: usize,
     /// A clock of its own, by which batch k computes for 8 ms from 10 k ms after this.
     pub own_clock: Option<Instant>,
     /// Panics where the runner expects no work, so that the thread of a stage is gone.
@@ -95,6 +97,7 @@ impl Default for Manners {
             drop_a_recomputed_flag: false,
             panics_in_stage_spans: false,
             most_tokens: usize::MAX,
+            most_exact_tokens: usize::MAX,
             own_clock: None,
             panics_in_precision: false,
         }
@@ -370,6 +373,9 @@ impl StagedDevice<Model> for Device {
         _task: usize,
         batch: &PackedBatch,
     ) -> Result<Retrieved, BoxError> {
+        if batch.total_tokens() > self.manners.most_exact_tokens {
+            return Err(OUT_OF_MEMORY.into());
+        }
         let (mut embeddings, mut is_finite) = (Vec::new(), Vec::new());
         for range in batch.token_ranges() {
             let tokens = &batch.input_ids()[range];
