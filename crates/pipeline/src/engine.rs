@@ -155,7 +155,11 @@ fn exact_on_gpu(cuda: &Cuda, tasks: &[EngineTask]) -> Result<ExactEncoders, Pipe
     // Plans that are made for a batch of one sequence could depend on its length.
     budget::settle(&backend, &encoders, EXACT_TOKENS)?;
     let never: LoadExact = Box::new(|| Err("f32 is computed in f32 already".into()));
-    Ok(computing(CudaDevice::new(backend, 0, never)?, encoders))
+    let compute = computing(CudaDevice::new(Arc::clone(&backend), 0, never)?, encoders);
+    Ok(Box::new(move |task, batch| {
+        // Blocks that were taken before one did not fit are not kept from anybody else.
+        compute(task, batch).inspect_err(|_| drop(backend.release_memory()))
+    }))
 }
 
 fn load_all<B: Backend>(tasks: &[EngineTask], backend: &B) -> Result<Encoders<B>, ModelError> {

@@ -45,9 +45,10 @@ impl DeviceBuffer {
 
 impl Drop for DeviceBuffer {
     fn drop(&mut self) {
-        if self.context.bind().is_ok() {
-            // SAFETY: the block came from `malloc_sync` and nobody holds its address any more;
-            // the driver waits for work that still uses it.
+        // Kernels that are queued may use the block, and NVIDIA does not promise that freeing waits for them.
+        if self.context.synchronize().is_ok() {
+            // SAFETY: the block came from `malloc_sync`, nobody holds its address any more, and all
+            // work that was queued with it is done.
             let _ = unsafe { result::free_sync(self.address) };
         }
     }
