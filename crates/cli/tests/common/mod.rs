@@ -27,7 +27,12 @@ pub fn program() -> Command {
 
 /// Runs the program with these arguments.
 pub fn run<A: AsRef<std::ffi::OsStr>>(args: &[A]) -> Run {
-    collect(program().args(args).output().unwrap())
+    run_command(program().args(args))
+}
+
+/// Runs a command to its end.
+pub fn run_command(command: &mut Command) -> Run {
+    collect(command.output().unwrap())
 }
 
 /// Runs the program with `input` on standard input.
