@@ -77,7 +77,10 @@ fn sequences_that_do_not_fit_in_f32_together_are_computed_again_in_parts() {
     }
     let summary = monitor.summary();
     assert_eq!((summary.recomputed, summary.non_finite), (6, 1));
-    assert!(summary.warnings[0].starts_with("no memory is left; more than "), "{summary:?}");
+    assert!(
+        summary.warnings[0].starts_with("no memory is left; second computations of more than "),
+        "{summary:?}"
+    );
     assert_eq!(summary.warning_count, 1, "it is not said for every batch");
 
     let most_exact_tokens = longest_sequence() - 1;

@@ -29,56 +29,37 @@ extern "C" fn cublasLtDestroy(_handle: usize) -> c_int {
     SUCCESS
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn cublasLtMatmulDescCreate(made: *mut usize, _compute: c_int, _scale: c_int) -> c_int {
-    put(made, HANDLE)
+/// A kind of description that is made, filled in and destroyed.
+macro_rules! description {
+    ($create:ident, $set:ident, $destroy:ident) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn $create(made: *mut usize) -> c_int {
+            put(made, HANDLE)
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn $set() -> c_int {
+            SUCCESS
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn $destroy() -> c_int {
+            SUCCESS
+        }
+    };
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn cublasLtMatmulDescDestroy(_: usize) -> c_int {
-    SUCCESS
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cublasLtMatmulDescSetAttribute() -> c_int {
-    SUCCESS
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cublasLtMatrixLayoutCreate(
-    made: *mut usize,
-    _type: c_int,
-    _rows: u64,
-    _cols: u64,
-    _stride: i64,
-) -> c_int {
-    put(made, HANDLE)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cublasLtMatrixLayoutDestroy(_: usize) -> c_int {
-    SUCCESS
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cublasLtMatrixLayoutSetAttribute() -> c_int {
-    SUCCESS
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cublasLtMatmulPreferenceCreate(made: *mut usize) -> c_int {
-    put(made, HANDLE)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cublasLtMatmulPreferenceDestroy(_: usize) -> c_int {
-    SUCCESS
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cublasLtMatmulPreferenceSetAttribute() -> c_int {
-    SUCCESS
-}
+description!(cublasLtMatmulDescCreate, cublasLtMatmulDescSetAttribute, cublasLtMatmulDescDestroy);
+description!(
+    cublasLtMatrixLayoutCreate,
+    cublasLtMatrixLayoutSetAttribute,
+    cublasLtMatrixLayoutDestroy
+);
+description!(
+    cublasLtMatmulPreferenceCreate,
+    cublasLtMatmulPreferenceSetAttribute,
+    cublasLtMatmulPreferenceDestroy
+);
 
 #[unsafe(no_mangle)]
 extern "C" fn cublasLtMatmulAlgoGetHeuristic(

@@ -1,11 +1,11 @@
 //! Results that are not finite, computed once more in f32.
 
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 
 use virnucpro_backend::Precision;
 use virnucpro_batch::{PackedBatch, SequenceId, TokenizedSequence};
 
+use super::halves::{at_once, in_parts};
 use super::shared::{Job, Shared};
 use super::stages::guarded;
 use crate::RunnerError;
@@ -90,28 +90,13 @@ fn recompute<M, D: StagedDevice<M>>(
     sequences: &[usize],
 ) -> Result<Retrieved, RunnerError> {
     let Job { batch_idx, batch, .. } = job;
-    let packed = guarded(*batch_idx, Stage::Compute, || Ok(pack(&batch.packed, sequences)?))?;
-    let tokens = packed.total_tokens();
-    let can_be_halved = sequences.len() > 1;
-    if !(can_be_halved && tokens > shared.most_exact_tokens.load(Ordering::Relaxed)) {
+    let limit = &shared.recomputed_at_once;
+    let mut part = |sequences: &[usize]| {
+        let packed = guarded(*batch_idx, Stage::Compute, || Ok(pack(&batch.packed, sequences)?))?;
         let work = || shared.device.recompute_f32(&shared.model, batch.task, &packed);
-        match guarded(*batch_idx, Stage::Compute, work) {
-            Err(RunnerError::Device { source, .. })
-                if can_be_halved && shared.device.is_out_of_memory(&source) =>
-            {
-                shared.most_exact_tokens.fetch_min(tokens / 2, Ordering::Relaxed);
-                shared.monitor.warn(format!(
-                    "{source}; more than {} tokens are computed again in parts from now on",
-                    tokens / 2
-                ));
-            }
-            other => return other,
-        }
-    }
-    let (first, second) = sequences.split_at(sequences.len() / 2);
-    let mut halves = recompute(shared, job, first)?;
-    halves.extend(recompute(shared, job, second)?);
-    Ok(halves)
+        at_once(shared, limit, &packed, *batch_idx, work)
+    };
+    in_parts(sequences, &mut part)
 }
 
 /// Some sequences of a batch alone, in the order given.

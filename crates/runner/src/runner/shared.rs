@@ -1,10 +1,11 @@
 //! What the stage threads of one run share.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::AsyncInferenceRunner;
+use super::halves::Limit;
 use crate::device::{Retrieved, StagedDevice};
 use crate::hand_over::HandOver;
 use crate::monitor::{Monitor, QueueDepth, Span, StageMeter, StageRole, StageSpec};
@@ -40,10 +41,10 @@ pub(super) struct Shared<M, D: StagedDevice<M>> {
     pub(super) meters: [StageMeter; 3],
     /// Where the thread of the compute stage is metered when the device has a clock of its own.
     launch: Option<StageMeter>,
-    /// Batches of more tokens did not fit the memory of the device.
-    pub(super) most_tokens: AtomicUsize,
-    /// More tokens did not fit when they were computed again in f32.
-    pub(super) most_exact_tokens: AtomicUsize,
+    /// What fits the memory of the device.
+    pub(super) computed_at_once: Limit,
+    /// What fits it when it is computed again, in f32.
+    pub(super) recomputed_at_once: Limit,
     /// When the device was done with its last batch, by its own clock.
     computed_until: Mutex<Option<Instant>>,
     received: AtomicU64,
@@ -92,8 +93,8 @@ impl<M, D: StagedDevice<M>> Shared<M, D> {
             cancel: config.cancel.clone(),
             meters,
             launch: device.has_own_clock().then(|| config.monitor.stage(LAUNCH)),
-            most_tokens: AtomicUsize::new(usize::MAX),
-            most_exact_tokens: AtomicUsize::new(usize::MAX),
+            computed_at_once: Limit::of("batches"),
+            recomputed_at_once: Limit::of("second computations"),
             computed_until: Mutex::default(),
             received: AtomicU64::new(0),
         }))
