@@ -5,8 +5,8 @@
 #
 #     [COMPUTE_SANITIZER=...] bench/gpu/measure.sh PROGRAM TESTS OUT [STEP ...]
 #
-# PROGRAM is the release binary, TESTS a folder with the test binaries gpu_operations, gpu_runner and
-# gpu_full_depth, OUT a folder for logs, timelines and tables. Steps: proof sanitizer start speed peers;
+# PROGRAM is the release binary, TESTS a folder with the test binaries gpu_operations, gpu_slots, gpu_runner
+# and gpu_full_depth, OUT a folder for logs, timelines and tables. Steps: proof sanitizer start speed peers;
 # all of them if none is named, which takes more than ten minutes.
 #
 # COMPUTE_SANITIZER leads to NVIDIA's tool, if not that of the path is meant. racecheck of CUDA 13.0 (2025.3)
@@ -66,6 +66,7 @@ for step in $steps; do
             "$program" devices
             beside selftest 90 "$program" selftest --device cuda -- \
                 operations 90 "$tests/gpu_operations" -- \
+                slots 60 "$tests/gpu_slots" -- \
                 full_depth 200 "$tests/gpu_full_depth" --test-threads 1 --nocapture
             # Alone, because one of them fills the memory.
             beside runner 120 "$tests/gpu_runner" --test-threads 1
