@@ -78,6 +78,19 @@ fn embed_pooling_layer_and_formats() {
 }
 
 #[test]
+fn embed_notes_the_hash_of_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fasta, output) = (folder.path().join("one.faa"), folder.path().join("x.safetensors"));
+    std::fs::write(&fasta, ">one\nMKTA\n").unwrap();
+    let manifest = read(testdata("../models/mini/bundle.json"));
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    embed(&fasta, &testdata("../models/mini/esm2"), &output, &[]).ok();
+    let header = String::from_utf8_lossy(&std::fs::read(output).unwrap()).into_owned();
+    let hash = &manifest["protein_encoder"]["files"]["model.safetensors"];
+    assert!(header.contains(&format!("\"model_sha256_0\":{hash}")), "{header:.400}");
+}
+
+#[test]
 fn embed_dna_with_the_nucleotide_encoder() {
     let folder = tempfile::tempdir().unwrap();
     let fasta = folder.path().join("dna.fa");

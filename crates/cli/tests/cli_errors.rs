@@ -34,6 +34,27 @@ impl Bench {
         assert_eq!(names(&output), [""; 0], "nothing may be left in the output folder");
         run
     }
+
+    /// [`Self::predict`] of [`six_windows`], which may not go on once it is known to fail.
+    fn predict_few_batches(&self, input: &Path, more: &[&str]) -> common::Run {
+        let metrics = self.folder.path().join("metrics.jsonl");
+        let more = [more, &["--metrics", metrics.to_str().unwrap()]].concat();
+        let run = self.predict(input, &more);
+        let batches = read(&metrics).matches("\"type\":\"batch\"").count();
+        // All of them would be some 1,600.
+        assert!(batches < 400, "{batches} batches were computed for nothing");
+        run
+    }
+}
+
+/// Reads that fill six windows of frames: more than are under way at a time, all of them read at once.
+fn six_windows() -> String {
+    let mut reads = String::new();
+    for number in 0..2_100 {
+        let letters = open_sequence(500, 7 + number);
+        reads.push_str(&format!("@r{number}\n{letters}\n+\n{}\n", "I".repeat(500)));
+    }
+    reads
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -81,20 +102,40 @@ fn a_late_error_keeps_the_earlier_results_of_the_folder() {
 #[test]
 fn a_broken_record_ends_the_run_without_computing_what_came_before_it() {
     let bench = Bench::new();
-    // Six windows of frames: more than are under way at a time, all of them read at once.
-    let mut reads = String::new();
-    for number in 0..2_100 {
-        let letters = open_sequence(500, 7 + number);
-        reads.push_str(&format!("@r{number}\n{letters}\n+\n{}\n", "I".repeat(500)));
-    }
+    let mut reads = six_windows();
     reads.push_str("@broken\nACGT\n+\nII\n");
     let input = bench.file("reads.fq", reads);
-    let metrics = bench.folder.path().join("metrics.jsonl");
-    let more = ["--metrics", metrics.to_str().unwrap()];
-    bench.predict(&input, &more).failed_with(&["reads.fq", "broken"]);
-    let batches = read(&metrics).matches("\"type\":\"batch\"").count();
-    // All of them would be some 1,600.
-    assert!(batches < 400, "{batches} batches were computed for nothing");
+    bench.predict_few_batches(&input, &[]).failed_with(&["reads.fq", "broken"]);
+}
+
+#[test]
+fn altered_weights_of_a_model_are_named_and_end_the_run() {
+    let bench = Bench::new();
+    let (mini, model) = (testdata("../models/mini"), bench.folder.path().join("altered"));
+    for part in ["", "esm2", "dnabert_s", "heads"] {
+        std::fs::create_dir(model.join(part)).unwrap();
+        for name in names(&mini.join(part)) {
+            let file = mini.join(part).join(&name);
+            if file.is_file() {
+                std::fs::copy(file, model.join(part).join(name)).unwrap();
+            }
+        }
+    }
+    let short = bench.file("a.fa", format!(">a\n{}\n", open_sequence(600, 5)));
+    let long = bench.file("reads.fq", six_windows());
+    let more = ["--model", model.to_str().unwrap()];
+    for part in ["dnabert_s/model.safetensors", "esm2/model.safetensors"] {
+        let good = std::fs::read(mini.join(part)).unwrap();
+        let mut altered = good.clone();
+        *altered.last_mut().unwrap() ^= 1;
+        std::fs::write(model.join(part), &altered).unwrap();
+        bench.predict(&short, &more).failed_with(&[part, "SHA-256"]);
+        bench.predict_few_batches(&long, &more).failed_with(&[part, "SHA-256"]);
+        altered.truncate(1000);
+        std::fs::write(model.join(part), &altered).unwrap();
+        bench.predict(&short, &more).failed_with(&[part, "SHA-256"]);
+        std::fs::write(model.join(part), &good).unwrap();
+    }
 }
 
 #[test]

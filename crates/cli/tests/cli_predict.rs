@@ -176,7 +176,9 @@ fn predict_json_prints_the_summary_alone() {
     }
     let stages: Vec<_> =
         printed["timings"].as_array().unwrap().iter().map(|t| t["stage"].clone()).collect();
-    assert!(stages.contains(&"embed_protein".into()));
+    for stage in ["load_model", "verify_model", "embed_protein"] {
+        assert!(stages.contains(&stage.into()), "{stage}");
+    }
 }
 
 #[test]

@@ -119,6 +119,7 @@ pub fn embed(
     let source = EncoderSource::open(&config.model)?;
     let alphabet = check_alphabet(config, &source)?;
     let metadata = metadata(config, &source);
+    let hashes = source.checkpoint().begin_sha256();
     let mut engine = Engine::new(device);
     engine.load("embed", source, config.layer, config.pooling)?;
     let token_budget = engine.prepare(config.token_budget)?;
@@ -162,6 +163,7 @@ pub fn embed(
         now.letters = letters.total + letters_under_way;
         now.total_letters = total.letters();
         now.report(monitor, progress);
+        Ok(())
     };
     let stream_config = StreamConfig {
         threads: config.threads,
@@ -173,6 +175,9 @@ pub fn embed(
     };
     let windows = RecordWindows { records, supervision };
     let windows = stream::run(windows, engine, stream_config, take, report)?;
+    for (index, hash) in hashes.into_iter().enumerate() {
+        writer.add_metadata(&format!("model_sha256_{index}"), &hash.wait())?;
+    }
     let letters = state.into_inner().0;
     let performance = monitor.finish()?;
     let mut report = EmbedReport {
@@ -243,16 +248,12 @@ fn pooling_name(pooling: Pooling) -> &'static str {
 
 fn metadata(config: &EmbedConfig, source: &EncoderSource) -> Vec<(String, String)> {
     let layer = config.layer.unwrap_or_else(|| source.config().num_hidden_layers());
-    let mut metadata = vec![
+    vec![
         ("tool".to_owned(), format!("virnucpro {}", env!("CARGO_PKG_VERSION"))),
         ("architecture".to_owned(), source.config().architecture().to_owned()),
         ("layer".to_owned(), layer.to_string()),
         ("pooling".to_owned(), pooling_name(config.pooling).to_owned()),
-    ];
-    for (index, file) in source.checkpoint().sha256().into_iter().enumerate() {
-        metadata.push((format!("model_sha256_{index}"), file.sha256));
-    }
-    metadata
+    ]
 }
 
 /// Consecutive records.

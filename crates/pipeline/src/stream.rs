@@ -37,13 +37,14 @@ pub(crate) struct StreamConfig {
 
 /// Embeds every stretch of `source` and hands it to `take`, in order; gives the source back.
 ///
-/// `report` gets the letters of stretches that are not finished but partly done.
+/// `report` gets the letters of stretches that are not finished but partly done, several times a second;
+/// the run ends if it fails.
 pub(crate) fn run<I, S>(
     source: I,
     engine: Engine,
     config: StreamConfig,
     take: impl FnMut(Finished<S>) -> Result<(), PipelineError>,
-    report: impl FnMut(u64),
+    report: impl FnMut(u64) -> Result<(), PipelineError>,
 ) -> Result<Option<I>, PipelineError>
 where
     I: Iterator<Item = Result<S, SeqError>> + Send + 'static,
@@ -63,7 +64,7 @@ fn run_on<M, D, I, S>(
     source: I,
     config: StreamConfig,
     mut take: impl FnMut(Finished<S>) -> Result<(), PipelineError>,
-    mut report: impl FnMut(u64),
+    mut report: impl FnMut(u64) -> Result<(), PipelineError>,
 ) -> Result<Option<I>, PipelineError>
 where
     M: Send + Sync + 'static,
@@ -133,7 +134,7 @@ fn take_all<S: Stretch>(
     cancel: &CancelToken,
     supervision: &Supervision,
     take: &mut impl FnMut(Finished<S>) -> Result<(), PipelineError>,
-    report: &mut impl FnMut(u64),
+    report: &mut impl FnMut(u64) -> Result<(), PipelineError>,
 ) -> Result<(), PipelineError> {
     loop {
         if cancel.is_cancelled() {
@@ -147,6 +148,6 @@ fn take_all<S: Stretch>(
             NextWindow::Waiting => {}
             NextWindow::End => return Ok(()),
         }
-        report(ledger.letters_under_way());
+        report(ledger.letters_under_way())?;
     }
 }

@@ -54,7 +54,19 @@ impl Bytes {
 
     /// SHA-256 of the bytes, in lower-case hexadecimal. Reads all of them.
     pub fn sha256(&self) -> String {
-        Sha256::digest(self).iter().map(|byte| format!("{byte:02x}")).collect()
+        hexadecimal(&Sha256::digest(self))
+    }
+
+    /// [`Self::sha256`], or `None` once `is_stopped`, which is asked every millisecond or so.
+    pub(crate) fn sha256_unless(&self, is_stopped: impl Fn() -> bool) -> Option<String> {
+        let mut hash = Sha256::new();
+        for piece in self.chunks(1 << 20) {
+            if is_stopped() {
+                return None;
+            }
+            hash.update(piece);
+        }
+        Some(hexadecimal(&hash.finalize()))
     }
 
     /// The part `range` of this region, or `None` when it does not lie inside.
@@ -65,6 +77,10 @@ impl Bytes {
         let start = self.range.start + range.start;
         Some(Self { owner: self.owner.clone(), range: start..start + range.len() })
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl From<Vec<u8>> for Bytes {
@@ -111,6 +127,8 @@ impl fmt::Debug for Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -127,6 +145,18 @@ mod tests {
         #[allow(clippy::reversed_empty_ranges)]
         let reversed = bytes.slice(3..2);
         assert!(reversed.is_none());
+    }
+
+    #[test]
+    fn hashing_asks_before_every_piece_whether_it_is_to_stop() {
+        let bytes = Bytes::from(vec![1; (5 << 20) + 1]);
+        let asked = Cell::new(0);
+        let stop_after = |pieces| {
+            asked.set(0);
+            bytes.sha256_unless(|| asked.replace(asked.get() + 1) == pieces)
+        };
+        assert_eq!((stop_after(2), asked.get()), (None, 3));
+        assert_eq!((stop_after(6), asked.get()), (Some(bytes.sha256()), 6));
     }
 
     #[test]

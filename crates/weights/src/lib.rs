@@ -7,6 +7,7 @@
 //! type is [`Checkpoint`].
 #![forbid(unsafe_code)]
 
+mod background_hash;
 mod bytes;
 mod checkpoint;
 mod error;
@@ -21,6 +22,7 @@ mod torch;
 mod unique_map;
 mod zip_entries;
 
+pub use background_hash::BackgroundHash;
 pub use bytes::Bytes;
 pub use checkpoint::{Checkpoint, FileHash, Format, RandomKind, RandomTensor};
 pub use error::{Result, WeightsError};

@@ -9,6 +9,7 @@ mod create;
 mod files;
 mod manifest;
 mod mini;
+mod verification;
 
 use std::path::Path;
 
@@ -18,6 +19,8 @@ use virnucpro_weights::{Bytes, Checkpoint, one_line};
 pub use create::{BundleRecipe, ClassifierFile, create};
 use files::BundleFiles;
 pub use manifest::{ClassifierPart, EncoderPart, MANIFEST, Manifest};
+pub use verification::Verification;
+use verification::expect_hash;
 
 use crate::{Classifier, EncoderConfig, EncoderSource, ModelError};
 
@@ -82,7 +85,10 @@ impl Bundle {
     /// # Errors
     /// A missing or altered file, or one that is not a protein encoder.
     pub fn protein_encoder(&self) -> Result<EncoderSource, ModelError> {
-        self.encoder(&self.manifest.protein_encoder, "ESM-2")
+        let mut verification = Verification::default();
+        let source = self.unverified_protein_encoder(&mut verification)?;
+        verification.wait()?;
+        Ok(source)
     }
 
     /// The nucleotide encoder, every file checked against its hash.
@@ -90,7 +96,32 @@ impl Bundle {
     /// # Errors
     /// A missing or altered file, or one that is not a nucleotide encoder.
     pub fn nucleotide_encoder(&self) -> Result<EncoderSource, ModelError> {
-        self.encoder(&self.manifest.nucleotide_encoder, "DNABERT-S")
+        let mut verification = Verification::default();
+        let source = self.unverified_nucleotide_encoder(&mut verification)?;
+        verification.wait()?;
+        Ok(source)
+    }
+
+    /// [`Self::protein_encoder`], whose weights are still being hashed for `verification`.
+    ///
+    /// # Errors
+    /// A missing file, one that is not a protein encoder, or an altered one as far as it is known.
+    pub fn unverified_protein_encoder(
+        &self,
+        verification: &mut Verification,
+    ) -> Result<EncoderSource, ModelError> {
+        self.encoder(&self.manifest.protein_encoder, "ESM-2", verification)
+    }
+
+    /// [`Self::nucleotide_encoder`], whose weights are still being hashed for `verification`.
+    ///
+    /// # Errors
+    /// A missing file, one that is not a nucleotide encoder, or an altered one as far as it is known.
+    pub fn unverified_nucleotide_encoder(
+        &self,
+        verification: &mut Verification,
+    ) -> Result<EncoderSource, ModelError> {
+        self.encoder(&self.manifest.nucleotide_encoder, "DNABERT-S", verification)
     }
 
     /// Chunk lengths there are classifiers for, in nucleotides, ascending.
@@ -172,37 +203,50 @@ impl Bundle {
 
     fn checked(&self, path: &str, expected: &str) -> Result<Bytes, ModelError> {
         let bytes = self.files.read(&self.name, path)?;
-        let found = bytes.sha256();
-        if found == expected {
-            return Ok(bytes);
+        expect_hash(&self.name, path, expected, bytes.sha256())?;
+        Ok(bytes)
+    }
+
+    /// Path of file `name` of an encoder, and its hash.
+    fn listed<'a>(
+        &self,
+        part: &'a EncoderPart,
+        name: &str,
+    ) -> Result<(String, &'a str), ModelError> {
+        let path = format!("{}/{name}", part.path);
+        match part.files.get(name) {
+            Some(sha256) => Ok((path, sha256)),
+            None => Err(ModelError::bundle(&self.name, format!("{MANIFEST}: it lists no {path}"))),
         }
-        Err(ModelError::HashMismatch {
-            bundle: one_line(&self.name),
-            file: path.to_owned(),
-            expected: expected.to_owned(),
-            found,
-        })
     }
 
     /// The bytes of file `name` of an encoder, checked against its hash.
     fn encoder_file(&self, part: &EncoderPart, name: &str) -> Result<Bytes, ModelError> {
-        let path = format!("{}/{name}", part.path);
-        let sha256 = part.files.get(name).ok_or_else(|| {
-            ModelError::bundle(&self.name, format!("{MANIFEST}: it lists no {path}"))
-        })?;
+        let (path, sha256) = self.listed(part, name)?;
         self.checked(&path, sha256)
     }
 
-    fn encoder(&self, part: &EncoderPart, expected: &str) -> Result<EncoderSource, ModelError> {
+    fn encoder(
+        &self,
+        part: &EncoderPart,
+        expected: &str,
+        verification: &mut Verification,
+    ) -> Result<EncoderSource, ModelError> {
         let config = self.encoder_file(part, "config.json")?;
-        let weights = self.encoder_file(part, "model.safetensors")?;
-        let has_tokenizer = part.files.contains_key("tokenizer.json");
-        let tokenizer =
-            has_tokenizer.then(|| self.encoder_file(part, "tokenizer.json")).transpose()?;
-        let name = format!("{}/{}", self.name, part.path);
-        let checkpoint = Checkpoint::from_bytes(&format!("{name}/model.safetensors"), weights)?;
-        let source = EncoderSource::from_parts(&name, config, checkpoint, tokenizer)?;
-        source.expect_architecture(expected)?;
-        Ok(source)
+        let (path, sha256) = self.listed(part, "model.safetensors")?;
+        let weights = self.files.read(&self.name, &path)?;
+        verification.begin(&self.name, &path, sha256, weights.clone());
+        let open = || {
+            let has_tokenizer = part.files.contains_key("tokenizer.json");
+            let tokenizer =
+                has_tokenizer.then(|| self.encoder_file(part, "tokenizer.json")).transpose()?;
+            let name = format!("{}/{}", self.name, part.path);
+            let checkpoint = Checkpoint::from_bytes(&format!("{name}/model.safetensors"), weights)?;
+            let source = EncoderSource::from_parts(&name, config, checkpoint, tokenizer)?;
+            source.expect_architecture(expected)?;
+            Ok(source)
+        };
+        // Weights that were altered may look like anything.
+        open().map_err(|error| verification.explain(error))
     }
 }

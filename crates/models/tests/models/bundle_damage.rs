@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use virnucpro_backend::cpu::CpuBackend;
-use virnucpro_models::bundle::{self, MANIFEST};
+use virnucpro_models::bundle::{self, MANIFEST, Verification};
 use virnucpro_models::{Bundle, ModelError};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -94,6 +94,46 @@ fn bundle_altered_byte_in_any_file_is_named() {
         fs::rename(parts.path("away"), folder.join(name)).unwrap();
     }
     assert!(read_all(&folder).is_ok());
+}
+
+/// Weights are given out at once; what is wrong with them comes out while they are used.
+#[test]
+fn bundle_altered_weights_are_found_while_they_are_used() {
+    let parts = Parts::new();
+    let folder = parts.path("bundle");
+    bundle::create(&parts.recipe, &folder).unwrap();
+    let bundle = Bundle::open(&folder).unwrap();
+    let open = || {
+        let mut verification = Verification::default();
+        bundle.unverified_nucleotide_encoder(&mut verification).unwrap();
+        bundle.unverified_protein_encoder(&mut verification).unwrap();
+        verification
+    };
+    assert!(open().wait().is_ok());
+    let other = ModelError::NoLmHead;
+    assert!(matches!(open().explain(other), ModelError::NoLmHead));
+    for name in ["esm2/model.safetensors", "dnabert_s/model.safetensors"] {
+        let path = folder.join(name);
+        let good = fs::read(&path).unwrap();
+        let mut altered = good.clone();
+        *altered.last_mut().unwrap() ^= 1;
+        fs::write(&path, altered).unwrap();
+        let is_named = |error: ModelError| matches!(&error, ModelError::HashMismatch { file, .. } if file == name);
+        assert!(is_named(open().wait().unwrap_err()));
+        assert!(is_named(open().explain(ModelError::NoLmHead)));
+        let mut verification = open();
+        let found = loop {
+            if let Err(error) = verification.check() {
+                break error;
+            }
+            std::thread::yield_now();
+        };
+        assert!(is_named(found));
+        // Not even a header.
+        fs::write(&path, "nothing").unwrap();
+        assert!(is_named(read_all(&folder).unwrap_err()));
+        fs::write(&path, good).unwrap();
+    }
 }
 
 #[test]

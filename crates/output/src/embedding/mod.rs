@@ -20,6 +20,9 @@ trait Sink: Send {
     /// Adds `rows` rows of one sequence; one row where embeddings are pooled.
     fn append(&mut self, id: &str, rows: u64, values: &[f32]) -> Result<()>;
 
+    /// Adds a pair to the metadata of formats that have it.
+    fn add_metadata(&mut self, key: &str, value: &str) -> Result<()>;
+
     /// Completes the files.
     fn close(self: Box<Self>) -> Result<OutputSet>;
 }

@@ -47,6 +47,10 @@ impl Sink for NpySink {
         Ok(())
     }
 
+    fn add_metadata(&mut self, _: &str, _: &str) -> Result<()> {
+        Ok(())
+    }
+
     fn close(self: Box<Self>) -> Result<OutputSet> {
         let mut outputs = OutputSet::new();
         // The ids first: whoever sees the values finds them too.

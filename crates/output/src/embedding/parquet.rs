@@ -139,6 +139,11 @@ impl Sink for ParquetSink {
         Ok(())
     }
 
+    fn add_metadata(&mut self, key: &str, value: &str) -> Result<()> {
+        self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
     fn close(mut self: Box<Self>) -> Result<OutputSet> {
         self.flush_batch()?;
         let path = self.path;

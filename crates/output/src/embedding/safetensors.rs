@@ -49,13 +49,7 @@ impl SafetensorsSink {
     }
 
     fn with_ids_limit(path: &Path, spec: EmbeddingSpec, ids_limit_bytes: usize) -> Result<Self> {
-        let mut keys: Vec<&str> = spec.metadata.iter().map(|(key, _)| key.as_str()).collect();
-        keys.push(IDS);
-        keys.sort_unstable();
-        if let Some(twice) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
-            let reason = format!("metadata key {:?} is reserved or given twice", twice[0]);
-            return Err(Error::EmbeddingSpec { path: path.to_owned(), reason });
-        }
+        check_keys(path, &spec.metadata)?;
         let mut cu_seqlens = Spool::create(path)?;
         cu_seqlens.write(&0_i64.to_le_bytes())?;
         Ok(Self {
@@ -133,6 +127,11 @@ impl Sink for SafetensorsSink {
         Ok(())
     }
 
+    fn add_metadata(&mut self, key: &str, value: &str) -> Result<()> {
+        self.spec.metadata.push((key.to_owned(), value.to_owned()));
+        check_keys(&self.path, &self.spec.metadata)
+    }
+
     fn close(mut self: Box<Self>) -> Result<OutputSet> {
         let mut outputs = OutputSet::new();
         if self.ids_json.is_none() {
@@ -148,6 +147,19 @@ impl Sink for SafetensorsSink {
         self.values.copy_to(&mut self.file)?;
         outputs.push(self.file);
         Ok(outputs)
+    }
+}
+
+fn check_keys(path: &Path, metadata: &[(String, String)]) -> Result<()> {
+    let mut keys: Vec<&str> = metadata.iter().map(|(key, _)| key.as_str()).collect();
+    keys.push(IDS);
+    keys.sort_unstable();
+    match keys.windows(2).find(|pair| pair[0] == pair[1]) {
+        None => Ok(()),
+        Some(twice) => {
+            let reason = format!("metadata key {:?} is reserved or given twice", twice[0]);
+            Err(Error::EmbeddingSpec { path: path.to_owned(), reason })
+        }
     }
 }
 

@@ -80,6 +80,15 @@ impl EmbeddingWriter {
         self.append(id, (hidden_states.len() / self.hidden_size) as u64, hidden_states)
     }
 
+    /// Adds to the metadata what was not known when the file was begun: some hundred bytes, where the
+    /// format can hold them ([`EmbeddingSpec::metadata`]).
+    ///
+    /// # Errors
+    /// [`Error::EmbeddingSpec`] for a key that is reserved or given twice.
+    pub fn add_metadata(&mut self, key: &str, value: &str) -> Result<()> {
+        self.sink.add_metadata(key, value)
+    }
+
     /// Sequences added so far.
     #[must_use]
     pub fn num_seqs(&self) -> u64 {

@@ -13,8 +13,13 @@ use virnucpro_output::{
 const FORMATS: [&str; 3] = ["npy", "safetensors", "parquet"];
 
 fn spec(hidden_size: usize, layout: EmbeddingLayout) -> EmbeddingSpec {
-    let metadata = vec![("model_sha256".to_owned(), "ab\"12".to_owned())];
+    let metadata = vec![("tool".to_owned(), "a test".to_owned())];
     EmbeddingSpec { hidden_size, layout, metadata }
+}
+
+fn finish(mut writer: EmbeddingWriter) -> u64 {
+    writer.add_metadata("model_sha256", "ab\"12").unwrap();
+    writer.finish().unwrap()
 }
 
 fn pooled(path: &Path, hidden_size: usize, rows: &[(String, Vec<f32>)]) {
@@ -23,7 +28,7 @@ fn pooled(path: &Path, hidden_size: usize, rows: &[(String, Vec<f32>)]) {
     for (id, embedding) in rows {
         writer.push(id, embedding).unwrap();
     }
-    assert_eq!(writer.finish().unwrap(), rows.len() as u64);
+    assert_eq!(finish(writer), rows.len() as u64);
 }
 
 fn per_token(path: &Path, hidden_size: usize, rows: &[(String, Vec<f32>)]) {
@@ -32,7 +37,7 @@ fn per_token(path: &Path, hidden_size: usize, rows: &[(String, Vec<f32>)]) {
     for (id, states) in rows {
         writer.push_tokens(id, states).unwrap();
     }
-    writer.finish().unwrap();
+    finish(writer);
 }
 
 /// Rows as read back: id, number of tokens where the file says it, values.
@@ -203,6 +208,11 @@ fn embedding_file_settings_are_checked() {
     let mut reserved = spec(3, EmbeddingLayout::Pooled);
     reserved.metadata.push(("ids".to_owned(), "x".to_owned()));
     assert!(matches!(create("e.safetensors", reserved), Err(Error::EmbeddingSpec { .. })));
+    let mut begun = create("e.safetensors", spec(3, EmbeddingLayout::Pooled)).unwrap();
+    for key in ["ids", "tool"] {
+        assert!(matches!(begun.add_metadata(key, "x"), Err(Error::EmbeddingSpec { .. })), "{key}");
+    }
+    drop(begun);
     assert!(names_in(folder.path()).is_empty());
     create("E.NPY", spec(3, EmbeddingLayout::Pooled)).unwrap().finish().unwrap();
 }

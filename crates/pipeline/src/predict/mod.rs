@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use virnucpro_models::bundle::Verification;
 use virnucpro_models::{Bundle, Pooling};
 use virnucpro_output::{Counts, DuplicateIds, OutputDir, Summary};
 use virnucpro_runner::monitor::{Monitor, RunSummary};
@@ -96,9 +97,11 @@ pub struct PredictReport {
 /// Classifies every input sequence and writes `prediction_results.txt`,
 /// `prediction_results_highestscore.csv`, `contigs.tsv`, `viral.fasta` and `summary.json`.
 ///
+/// Begins while the weights are still being hashed.
+///
 /// # Errors
-/// A model that cannot be loaded, an input that cannot be read, an output that cannot be written,
-/// or [`PipelineError::Cancelled`]; no final file has changed then.
+/// A model that cannot be loaded or was altered, an input that cannot be read, an output that cannot be
+/// written, or [`PipelineError::Cancelled`]; no final file has changed then.
 pub fn predict(
     config: &PredictConfig,
     device: &Device,
@@ -113,12 +116,18 @@ pub fn predict(
     let bundle = config.model.open()?;
     let backend = device.cpu();
     let classifier = bundle.classifier(&**backend, config.chunk_length.get())?;
-    let sources = [bundle.nucleotide_encoder()?, bundle.protein_encoder()?];
+    let mut verification = Verification::default();
+    let sources = [
+        bundle.unverified_nucleotide_encoder(&mut verification)?,
+        bundle.unverified_protein_encoder(&mut verification)?,
+    ];
     let [nucleotide, protein] = [0, 1].map(|i| sources[i].checkpoint().summary().total_parameters);
     let parameters = [protein, nucleotide, classifier.num_parameters()];
     let mut engine = Engine::new(device);
     for (name, source) in [NUCLEOTIDE_NAME, PROTEIN_NAME].into_iter().zip(sources) {
-        engine.load(name, source, None, Pooling::Mean)?;
+        engine
+            .load(name, source, None, Pooling::Mean)
+            .map_err(|error| verification.explain(error))?;
     }
     let token_budget = engine.prepare(config.token_budget)?;
     let scorer = Scorer { backend: Arc::clone(backend), classifier };
@@ -154,6 +163,8 @@ pub fn predict(
         now.letters = summary::total_letters(counts) + letters_under_way;
         now.total_letters = total.letters();
         now.report(monitor, progress);
+        // Not only at the end of a run of hours.
+        Ok(verification.check()?)
     };
     let stream_config = StreamConfig {
         threads: config.threads,
@@ -164,6 +175,9 @@ pub fn predict(
         supervision,
     };
     let windows = stream::run(windows, engine, stream_config, take, report)?;
+    let awaited = Instant::now();
+    verification.wait()?;
+    let verify_model = awaited.elapsed();
     let records = windows.and_then(|windows| windows.units.into_records());
     let input_stats = records.as_ref().map_or(&[][..], CountedRecords::stats);
     let mut counts = state.into_inner().0;
@@ -178,6 +192,7 @@ pub fn predict(
         token_budget: token_budget.tokens,
         started,
         load_model,
+        verify_model,
         performance,
     }
     .summary(counts)?;

@@ -28,6 +28,8 @@ pub(super) struct Facts<'a> {
     pub(super) started: Instant,
     /// Time to load the models.
     pub(super) load_model: Duration,
+    /// Time to wait for the hashes of the models, after all else was done.
+    pub(super) verify_model: Duration,
     /// What the monitor measured.
     pub(super) performance: &'a RunSummary,
 }
@@ -93,12 +95,13 @@ impl Facts<'_> {
     /// The time each stage was at work; stages overlap, so it may be more than the whole run took.
     fn timings(&self) -> Vec<StageTiming> {
         let timing = |stage: &str, elapsed_ms| StageTiming { stage: stage.into(), elapsed_ms };
-        let load_model = timing("load_model", self.load_model.as_secs_f64() * 1e3);
+        let model = [("load_model", self.load_model), ("verify_model", self.verify_model)];
+        let model = model.map(|(stage, time)| timing(stage, time.as_secs_f64() * 1e3));
         let stages = self.performance.stages.iter();
         let stages = stages.map(|s| timing(&s.name, s.busy_ms));
         // The part of `compute` that each encoder took.
         let encoders = self.performance.tasks.iter().map(|t| timing(&t.task, t.compute_ms));
-        std::iter::once(load_model).chain(stages).chain(encoders).collect()
+        model.into_iter().chain(stages).chain(encoders).collect()
     }
 
     fn performance_map(&self) -> serde_json::Map<String, serde_json::Value> {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use virnucpro_backend::TensorView;
 
+use crate::background_hash::BackgroundHash;
 use crate::bytes::Bytes;
 use crate::pickle::Value;
 use crate::stored_tensor::StoredTensor;
@@ -136,11 +137,17 @@ impl Checkpoint {
 
     /// SHA-256 of every file. Reads all of them.
     pub fn sha256(&self) -> Vec<FileHash> {
-        let hash = |(file, bytes): &(String, Bytes)| FileHash {
+        let hashes = self.begin_sha256();
+        let known = |(file, hash): (&String, BackgroundHash)| FileHash {
             file: file.clone(),
-            sha256: bytes.sha256(),
+            sha256: hash.wait(),
         };
-        self.files.iter().map(hash).collect()
+        self.files.iter().map(|(file, _)| file).zip(hashes).map(known).collect()
+    }
+
+    /// Begins to hash every file, in the order of [`Self::files`].
+    pub fn begin_sha256(&self) -> Vec<BackgroundHash> {
+        self.files.iter().map(|(_, bytes)| BackgroundHash::start(bytes.clone())).collect()
     }
 
     /// Starts taking tensors with checks of shape and type.

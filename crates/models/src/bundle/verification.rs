@@ -1,0 +1,79 @@
+//! Files of a bundle that are held against their hashes while they are already in use.
+//!
+//! Entry type: [`Verification`].
+
+use virnucpro_weights::{BackgroundHash, Bytes, one_line};
+
+use crate::ModelError;
+
+/// Hashes under way. Nothing that was computed with the files may be kept before [`Self::wait`] has
+/// succeeded.
+#[derive(Debug, Default)]
+pub struct Verification {
+    pending: Vec<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    bundle: String,
+    file: String,
+    expected: String,
+    hash: BackgroundHash,
+}
+
+impl Verification {
+    pub(super) fn begin(&mut self, bundle: &str, file: &str, expected: &str, bytes: Bytes) {
+        self.pending.push(Pending {
+            bundle: bundle.to_owned(),
+            file: file.to_owned(),
+            expected: expected.to_owned(),
+            hash: BackgroundHash::start(bytes),
+        });
+    }
+
+    /// What is known by now; does not wait.
+    ///
+    /// # Errors
+    /// [`ModelError::HashMismatch`] for a file that turned out to be another than the manifest names.
+    pub fn check(&mut self) -> Result<(), ModelError> {
+        self.pending.extract_if(.., |pending| pending.hash.is_ready()).try_for_each(Pending::wait)
+    }
+
+    /// Waits until every hash is known.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn wait(&mut self) -> Result<(), ModelError> {
+        self.pending.drain(..).try_for_each(Pending::wait)
+    }
+
+    /// Why something failed: a file that is another than the manifest names, if there is one, and
+    /// otherwise `error`. Waits until every hash is known.
+    pub fn explain<E: From<ModelError>>(&mut self, error: E) -> E {
+        self.wait().map_or_else(E::from, |()| error)
+    }
+}
+
+impl Pending {
+    fn wait(self) -> Result<(), ModelError> {
+        expect_hash(&self.bundle, &self.file, &self.expected, self.hash.wait())
+    }
+}
+
+/// Refuses a file with another hash than the manifest's.
+pub(super) fn expect_hash(
+    bundle: &str,
+    file: &str,
+    expected: &str,
+    found: String,
+) -> Result<(), ModelError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(ModelError::HashMismatch {
+        bundle: one_line(bundle),
+        file: file.to_owned(),
+        expected: expected.to_owned(),
+        found,
+    })
+}
