@@ -19,8 +19,8 @@ use virnucpro_weights::{Bytes, Checkpoint, one_line};
 pub use create::{BundleRecipe, ClassifierFile, create};
 use files::BundleFiles;
 pub use manifest::{ClassifierPart, EncoderPart, MANIFEST, Manifest};
-pub use verification::Verification;
 use verification::expect_hash;
+pub use verification::{Verification, Verified};
 
 use crate::{Classifier, EncoderConfig, EncoderSource, ModelError};
 

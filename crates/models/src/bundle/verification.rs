@@ -7,7 +7,7 @@ use virnucpro_weights::{BackgroundHash, Bytes, one_line};
 use crate::ModelError;
 
 /// Hashes under way. Nothing that was computed with the files may be kept before [`Self::wait`] has
-/// succeeded.
+/// succeeded, of which [`Verified`] is the proof.
 #[derive(Debug, Default)]
 pub struct Verification {
     pending: Vec<Pending>,
@@ -20,6 +20,10 @@ struct Pending {
     expected: String,
     hash: BackgroundHash,
 }
+
+/// Every file is the one that the manifest names.
+#[derive(Debug)]
+pub struct Verified(());
 
 impl Verification {
     pub(super) fn begin(&mut self, bundle: &str, file: &str, expected: &str, bytes: Bytes) {
@@ -43,14 +47,15 @@ impl Verification {
     ///
     /// # Errors
     /// As [`Self::check`].
-    pub fn wait(&mut self) -> Result<(), ModelError> {
-        self.pending.drain(..).try_for_each(Pending::wait)
+    pub fn wait(&mut self) -> Result<Verified, ModelError> {
+        self.pending.drain(..).try_for_each(Pending::wait)?;
+        Ok(Verified(()))
     }
 
     /// Why something failed: a file that is another than the manifest names, if there is one, and
     /// otherwise `error`. Waits until every hash is known.
     pub fn explain<E: From<ModelError>>(&mut self, error: E) -> E {
-        self.wait().map_or_else(E::from, |()| error)
+        self.wait().map_or_else(E::from, |_| error)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use virnucpro_backend::cpu::CpuBackend;
@@ -122,10 +123,12 @@ fn bundle_altered_weights_are_found_while_they_are_used() {
         assert!(is_named(open().wait().unwrap_err()));
         assert!(is_named(open().explain(ModelError::NoLmHead)));
         let mut verification = open();
+        let started = Instant::now();
         let found = loop {
             if let Err(error) = verification.check() {
                 break error;
             }
+            assert!(started.elapsed() < Duration::from_secs(60), "{name} was never looked at");
             std::thread::yield_now();
         };
         assert!(is_named(found));

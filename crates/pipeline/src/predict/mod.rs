@@ -176,7 +176,7 @@ pub fn predict(
     };
     let windows = stream::run(windows, engine, stream_config, take, report)?;
     let awaited = Instant::now();
-    verification.wait()?;
+    let verified = verification.wait()?;
     let verify_model = awaited.elapsed();
     let records = windows.and_then(|windows| windows.units.into_records());
     let input_stats = records.as_ref().map_or(&[][..], CountedRecords::stats);
@@ -200,7 +200,7 @@ pub fn predict(
         return Err(PipelineError::Cancelled);
     }
     output_dir.keep();
-    let files = outputs.commit(&summary)?;
+    let files = outputs.commit(&summary, verified)?;
     Ok(PredictReport { summary, performance: performance.clone(), token_budget, files })
 }
 

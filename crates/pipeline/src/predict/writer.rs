@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use virnucpro_models::bundle::Verified;
 use virnucpro_output::{
     AtomicFile, BestScores, Consensus, ContigRow, ContigTable, ContigVerdict, Counts, OutputSet,
     PredictionTable, Summary, Verdict,
@@ -100,8 +101,13 @@ impl Outputs {
         Ok(self.contigs.push(&row)?)
     }
 
-    /// Writes what is only known at the end and gives all files their final names.
-    pub(super) fn commit(mut self, summary: &Summary) -> Result<Vec<PathBuf>, PipelineError> {
+    /// Writes what is only known at the end and gives all files their final names; the models that they
+    /// were computed with must be those of the bundle.
+    pub(super) fn commit(
+        mut self,
+        summary: &Summary,
+        _: Verified,
+    ) -> Result<Vec<PathBuf>, PipelineError> {
         self.consensus.write(&mut self.consensus_file)?;
         summary.write(&mut self.summary)?;
         let mut outputs = OutputSet::new();
