@@ -51,8 +51,16 @@ impl Embedder {
         slot
     }
 
+    /// A slot whose copy takes some milliseconds.
+    fn slow_copy(&self) -> CudaSlot {
+        let mut slow = self.backend.open_slot(1).unwrap();
+        let batch = Packed::new(&[vec![1; TOKENS_TO_COPY]]);
+        self.backend.transfer(batch.view(), &mut slow).unwrap();
+        slow
+    }
+
     /// A slot whose computation takes some milliseconds, and has been through once.
-    fn slow_slot(&self) -> CudaSlot {
+    fn slow_computation(&self) -> CudaSlot {
         let mut slow = self.backend.open_slot(1).unwrap();
         for _ in 0..2 {
             let batch = Packed::new(&[vec![1; TOKENS_TO_EMBED]]);
@@ -88,19 +96,28 @@ impl Embedder {
 fn gpu_slot_computes_what_its_own_copy_brings() {
     let Some(embedder) = Embedder::open() else { return };
     let mut slot = embedder.slot_that_had(7);
-    let mut slow = embedder.backend.open_slot(1).unwrap();
-    let batch = Packed::new(&[vec![1; TOKENS_TO_COPY]]);
-    embedder.backend.transfer(batch.view(), &mut slow).unwrap();
+    let _slow = embedder.slow_copy();
     embedder.transfer(9, &mut slot);
     embedder.compute(&mut slot, 1);
     assert_eq!(embedder.retrieve(&mut slot), vec![9.0; SEQUENCES * WIDTH]);
 }
 
 #[test]
+fn gpu_slot_keeps_a_batch_until_it_is_copied() {
+    let Some(embedder) = Embedder::open() else { return };
+    let mut slot = embedder.slot_that_had(5);
+    let _slow = embedder.slow_copy();
+    embedder.transfer(7, &mut slot);
+    embedder.compute(&mut slot, 1);
+    embedder.transfer(9, &mut slot);
+    assert_eq!(embedder.retrieve(&mut slot), vec![7.0; SEQUENCES * WIDTH]);
+}
+
+#[test]
 fn gpu_slot_keeps_a_batch_until_it_is_computed() {
     let Some(embedder) = Embedder::open() else { return };
     let mut slot = embedder.slot_that_had(5);
-    let _slow = embedder.slow_slot();
+    let _slow = embedder.slow_computation();
     embedder.transfer(7, &mut slot);
     embedder.compute(&mut slot, 1);
     embedder.transfer(9, &mut slot);
@@ -113,7 +130,7 @@ fn gpu_slot_keeps_a_batch_until_it_is_computed() {
 fn gpu_slot_retrieves_what_is_computed() {
     let Some(embedder) = Embedder::open() else { return };
     let mut slot = embedder.slot_that_had(5);
-    let _slow = embedder.slow_slot();
+    let _slow = embedder.slow_computation();
     embedder.transfer(7, &mut slot);
     embedder.compute(&mut slot, 1);
     assert_eq!(embedder.retrieve(&mut slot), vec![7.0; SEQUENCES * WIDTH]);
