@@ -66,7 +66,7 @@ for step in $steps; do
             "$program" devices
             beside selftest 90 "$program" selftest --device cuda -- \
                 operations 90 "$tests/gpu_operations" -- \
-                slots 60 "$tests/gpu_slots" -- \
+                slots 60 "$tests/gpu_slots" --test-threads 1 -- \
                 full_depth 200 "$tests/gpu_full_depth" --test-threads 1 --nocapture
             # Alone, because one of them fills the memory.
             beside runner 120 "$tests/gpu_runner" --test-threads 1
