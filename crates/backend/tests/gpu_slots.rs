@@ -16,15 +16,16 @@ const WIDTH: usize = 256;
 const VOCABULARY: u32 = 32;
 /// Sequences of a batch that is looked at, of one token each.
 const SEQUENCES: usize = 300;
-/// Copied for some milliseconds: 128 MiB and more.
-const TOKENS_TO_COPY: usize = 16 << 20;
-/// Embedded a hundred times: some 50 GB to write.
-const TOKENS_TO_EMBED: usize = 1 << 20;
+/// Tokens of a batch that is slow: 8 MB to copy, and half a gigabyte to write whenever they are embedded.
+const SLOW_TOKENS: usize = 1 << 20;
+/// How often they are embedded.
+const SLOW_TIMES: usize = 400;
 
-/// A backend, and a table whose rows repeat their own number.
+/// A backend, a table whose rows repeat their own number, and a batch that is slow.
 struct Embedder {
     backend: CudaBackend,
     table: <CudaBackend as Backend>::Table,
+    slow: Packed,
 }
 
 impl Embedder {
@@ -39,7 +40,7 @@ impl Embedder {
         };
         let rows: Vec<f32> = (0..VOCABULARY).flat_map(|id| [id as f32; WIDTH]).collect();
         let table = backend.table(&view(&bytes(&rows), &[VOCABULARY as usize, WIDTH])).unwrap();
-        Some(Self { backend, table })
+        Some(Self { backend, table, slow: Packed::new(&[vec![1; SLOW_TOKENS]]) })
     }
 
     /// A slot in which this id was computed already.
@@ -51,23 +52,26 @@ impl Embedder {
         slot
     }
 
-    /// A slot whose copy takes some milliseconds.
-    fn slow_copy(&self) -> CudaSlot {
-        let mut slow = self.backend.open_slot(1).unwrap();
-        let batch = Packed::new(&[vec![1; TOKENS_TO_COPY]]);
-        self.backend.transfer(batch.view(), &mut slow).unwrap();
-        slow
-    }
-
-    /// A slot whose computation takes some milliseconds, and has been through once.
+    /// A slot that is computed for tens of milliseconds, and has been so before.
     fn slow_computation(&self) -> CudaSlot {
         let mut slow = self.backend.open_slot(1).unwrap();
         for _ in 0..2 {
-            let batch = Packed::new(&[vec![1; TOKENS_TO_EMBED]]);
-            self.backend.transfer(batch.view(), &mut slow).unwrap();
-            self.compute(&mut slow, 100);
+            self.transfer_slow(&mut slow);
+            self.compute(&mut slow, SLOW_TIMES);
         }
         slow
+    }
+
+    /// A slot whose next copy waits for such a computation: whatever is queued on the same streams, a
+    /// computation may begin before a copy.
+    fn slow_copy(&self) -> CudaSlot {
+        let mut slow = self.slow_computation();
+        self.transfer_slow(&mut slow);
+        slow
+    }
+
+    fn transfer_slow(&self, slow: &mut CudaSlot) {
+        self.backend.transfer(self.slow.view(), slow).unwrap();
     }
 
     fn transfer(&self, id: u32, slot: &mut CudaSlot) {
