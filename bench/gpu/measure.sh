@@ -76,7 +76,8 @@ for step in $steps; do
             sanitize=("${COMPUTE_SANITIZER:-compute-sanitizer}" --error-exitcode 9)
             "${sanitize[0]}" --version | tail -n 1
             beside memcheck 150 "${sanitize[@]}" --tool memcheck "$program" selftest --device cuda -- \
-                memcheck_runner 150 "${sanitize[@]}" --tool memcheck "$tests/gpu_runner" slots overflow
+                memcheck_runner 150 "${sanitize[@]}" --tool memcheck "$tests/gpu_runner" slots overflow -- \
+                memcheck_slots 200 "${sanitize[@]}" --tool memcheck "$tests/gpu_slots" --test-threads 1
             # What this chip runs, all at once as it takes minutes, and what others run.
             race=("${sanitize[@]}" --tool racecheck "${ours[@]}")
             echo "racecheck of fold_*" $kernels
