@@ -1,5 +1,6 @@
 //! The order of the three streams of a GPU, with a copy or a computation in front of each that takes
-//! longer than everything behind it: whatever does not wait then comes too early every time.
+//! longer than everything behind it: whatever does not wait then comes too early every time, if the tests
+//! run one by one (`--test-threads 1`).
 //!
 //! Where a GPU is promised by `VIRNUCPRO_TEST_GPU=1`, a missing one fails; elsewhere the tests say
 //! what is missing and end.

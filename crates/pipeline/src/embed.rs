@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use virnucpro_models::{EncoderConfig, EncoderSource, Pooling};
-use virnucpro_output::{EmbeddingLayout, EmbeddingSpec, EmbeddingWriter};
+use virnucpro_output::{EmbeddingFormat, EmbeddingLayout, EmbeddingSpec, EmbeddingWriter};
 use virnucpro_runner::monitor::{Monitor, RunSummary};
 use virnucpro_seq::{Input, Record, SeqActivity, SeqError, SeqStage, Supervision};
 
@@ -119,7 +119,8 @@ pub fn embed(
     let source = EncoderSource::open(&config.model)?;
     let alphabet = check_alphabet(config, &source)?;
     let metadata = metadata(config, &source);
-    let hashes = source.checkpoint().begin_sha256();
+    let has_metadata = EmbeddingFormat::from_path(&config.output)?.has_metadata();
+    let hashes = if has_metadata { source.checkpoint().begin_sha256() } else { Vec::new() };
     let mut engine = Engine::new(device);
     engine.load("embed", source, config.layer, config.pooling)?;
     let token_budget = engine.prepare(config.token_budget)?;
@@ -175,8 +176,8 @@ pub fn embed(
     };
     let windows = RecordWindows { records, supervision };
     let windows = stream::run(windows, engine, stream_config, take, report)?;
-    for (index, hash) in hashes.into_iter().enumerate() {
-        writer.add_metadata(&format!("model_sha256_{index}"), &hash.wait())?;
+    for (index, mut hash) in hashes.into_iter().enumerate() {
+        writer.add_metadata(&format!("model_sha256_{index}"), hash.wait())?;
     }
     let letters = state.into_inner().0;
     let performance = monitor.finish()?;
@@ -196,6 +197,9 @@ pub fn embed(
     report.warnings = stats.iter().flat_map(warnings).collect();
     report.warnings.extend(letters.warnings(alphabet, unknown_tokens, config.pooling));
     report.warnings.extend(recomputed::warning(&report.performance, device.precision()));
+    if cancel.is_cancelled() {
+        return Err(PipelineError::Cancelled);
+    }
     let outputs = writer.into_outputs()?;
     report.files = outputs.paths();
     outputs.commit()?;

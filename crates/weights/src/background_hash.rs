@@ -18,6 +18,7 @@ pub struct BackgroundHash {
     stop: Arc<AtomicBool>,
     /// `None` where the system gave no thread, or once it was joined.
     thread: Option<JoinHandle<Option<String>>>,
+    found: Option<String>,
 }
 
 impl BackgroundHash {
@@ -27,20 +28,24 @@ impl BackgroundHash {
         let (hashed, stopped) = (bytes.clone(), Arc::clone(&stop));
         let hash = move || hashed.sha256_unless(|| stopped.load(Ordering::Relaxed));
         let thread = Builder::new().name("sha256".to_owned()).spawn(hash).ok();
-        Self { bytes, stop, thread }
+        Self { bytes, stop, thread, found: None }
     }
 
-    /// Whether [`Self::wait`] returns at once.
+    /// Whether [`Self::wait`] returns at once; without a thread, which the system may refuse, it never
+    /// does the first time.
     pub fn is_ready(&self) -> bool {
-        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+        self.found.is_some() || self.thread.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
     /// The hash, in lower-case hexadecimal, once it is known.
-    pub fn wait(mut self) -> String {
-        let found = self.thread.take().and_then(|thread| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
-        found.unwrap_or_else(|| self.bytes.sha256())
+    pub fn wait(&mut self) -> &str {
+        let Self { bytes, thread, found, .. } = self;
+        found.get_or_insert_with(|| {
+            let hashed = thread.take().and_then(|thread| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            hashed.unwrap_or_else(|| bytes.sha256())
+        })
     }
 }
 
@@ -61,10 +66,12 @@ mod tests {
     #[test]
     fn background_hash_is_that_of_the_bytes() {
         let bytes = Bytes::from(vec![7; 3_000_001]);
-        let hash = BackgroundHash::start(bytes.clone());
+        let mut hash = BackgroundHash::start(bytes.clone());
         while !hash.is_ready() {
             std::thread::yield_now();
         }
+        assert_eq!(hash.wait(), bytes.sha256());
+        assert!(hash.is_ready());
         assert_eq!(hash.wait(), bytes.sha256());
     }
 

@@ -24,7 +24,7 @@ mod zip_entries;
 
 pub use background_hash::BackgroundHash;
 pub use bytes::Bytes;
-pub use checkpoint::{Checkpoint, FileHash, Format, RandomKind, RandomTensor};
+pub use checkpoint::{Checkpoint, Format, RandomKind, RandomTensor};
 pub use error::{Result, WeightsError};
 pub use pickle::{Object, Value};
 pub use printable::{one_line, printable};

@@ -203,7 +203,7 @@ impl Bundle {
 
     fn checked(&self, path: &str, expected: &str) -> Result<Bytes, ModelError> {
         let bytes = self.files.read(&self.name, path)?;
-        expect_hash(&self.name, path, expected, bytes.sha256())?;
+        expect_hash(&self.name, path, expected, &bytes.sha256())?;
         Ok(bytes)
     }
 

@@ -21,7 +21,7 @@ struct Pending {
     hash: BackgroundHash,
 }
 
-/// Every file is the one that the manifest names.
+/// Every file given to a [`Verification`] is the one that the manifest names.
 #[derive(Debug)]
 pub struct Verified(());
 
@@ -40,7 +40,8 @@ impl Verification {
     /// # Errors
     /// [`ModelError::HashMismatch`] for a file that turned out to be another than the manifest names.
     pub fn check(&mut self) -> Result<(), ModelError> {
-        self.pending.extract_if(.., |pending| pending.hash.is_ready()).try_for_each(Pending::wait)
+        let mut ready = self.pending.iter_mut().filter(|pending| pending.hash.is_ready());
+        ready.try_for_each(Pending::wait)
     }
 
     /// Waits until every hash is known.
@@ -48,19 +49,24 @@ impl Verification {
     /// # Errors
     /// As [`Self::check`].
     pub fn wait(&mut self) -> Result<Verified, ModelError> {
-        self.pending.drain(..).try_for_each(Pending::wait)?;
+        self.pending.iter_mut().try_for_each(Pending::wait)?;
         Ok(Verified(()))
     }
 
-    /// Why something failed: a file that is another than the manifest names, if there is one, and
-    /// otherwise `error`. Waits until every hash is known.
+    /// Why something failed that only the model can have caused: a file that is another than the manifest
+    /// names, if there is one, and otherwise `error`. Waits until every hash is known.
     pub fn explain<E: From<ModelError>>(&mut self, error: E) -> E {
         self.wait().map_or_else(E::from, |_| error)
+    }
+
+    /// [`Self::explain`] by what is known by now, for failures with other causes too; does not wait.
+    pub fn explain_if_known<E: From<ModelError>>(&mut self, error: E) -> E {
+        self.check().map_or_else(E::from, |()| error)
     }
 }
 
 impl Pending {
-    fn wait(self) -> Result<(), ModelError> {
+    fn wait(&mut self) -> Result<(), ModelError> {
         expect_hash(&self.bundle, &self.file, &self.expected, self.hash.wait())
     }
 }
@@ -70,7 +76,7 @@ pub(super) fn expect_hash(
     bundle: &str,
     file: &str,
     expected: &str,
-    found: String,
+    found: &str,
 ) -> Result<(), ModelError> {
     if found == expected {
         return Ok(());
@@ -79,6 +85,6 @@ pub(super) fn expect_hash(
         bundle: one_line(bundle),
         file: file.to_owned(),
         expected: expected.to_owned(),
-        found,
+        found: found.to_owned(),
     })
 }

@@ -132,6 +132,7 @@ fn bundle_altered_weights_are_found_while_they_are_used() {
             std::thread::yield_now();
         };
         assert!(is_named(found));
+        assert!(is_named(verification.wait().unwrap_err()), "it is not forgotten");
         // Not even a header.
         fs::write(&path, "nothing").unwrap();
         assert!(is_named(read_all(&folder).unwrap_err()));

@@ -129,7 +129,7 @@ impl Sink for SafetensorsSink {
 
     fn add_metadata(&mut self, key: &str, value: &str) -> Result<()> {
         self.spec.metadata.push((key.to_owned(), value.to_owned()));
-        check_keys(&self.path, &self.spec.metadata)
+        check_keys(&self.path, &self.spec.metadata).inspect_err(|_| drop(self.spec.metadata.pop()))
     }
 
     fn close(mut self: Box<Self>) -> Result<OutputSet> {

@@ -26,6 +26,12 @@ impl EmbeddingFormat {
             .find_map(|(known, format)| ending.eq_ignore_ascii_case(known).then_some(format))
             .ok_or_else(|| Error::UnknownFormat { path: path.to_owned() })
     }
+
+    /// Whether a file holds [`EmbeddingSpec::metadata`].
+    #[must_use]
+    pub fn has_metadata(self) -> bool {
+        self != Self::Npy
+    }
 }
 
 /// What one sequence contributes to the file.

@@ -80,11 +80,12 @@ impl EmbeddingWriter {
         self.append(id, (hidden_states.len() / self.hidden_size) as u64, hidden_states)
     }
 
-    /// Adds to the metadata what was not known when the file was begun: some hundred bytes, where the
-    /// format can hold them ([`EmbeddingSpec::metadata`]).
+    /// Adds to the metadata what was not known when the file was begun, where the format can hold it
+    /// ([`EmbeddingSpec::metadata`]). For short texts: a safetensors header keeps less than a megabyte free
+    /// for them.
     ///
     /// # Errors
-    /// [`Error::EmbeddingSpec`] for a key that is reserved or given twice.
+    /// [`Error::EmbeddingSpec`] for a key that safetensors reserves, or that was given before.
     pub fn add_metadata(&mut self, key: &str, value: &str) -> Result<()> {
         self.sink.add_metadata(key, value)
     }

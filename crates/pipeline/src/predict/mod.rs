@@ -129,7 +129,9 @@ pub fn predict(
             .load(name, source, None, Pooling::Mean)
             .map_err(|error| verification.explain(error))?;
     }
-    let token_budget = engine.prepare(config.token_budget)?;
+    let token_budget = engine
+        .prepare(config.token_budget)
+        .map_err(|error| verification.explain_if_known(error))?;
     let scorer = Scorer { backend: Arc::clone(backend), classifier };
     let load_model = started.elapsed();
     monitor.note("settings", summary::settings(config, token_budget.tokens).into());
@@ -174,7 +176,8 @@ pub fn predict(
         cancel: cancel.clone(),
         supervision,
     };
-    let windows = stream::run(windows, engine, stream_config, take, report)?;
+    let windows = stream::run(windows, engine, stream_config, take, report)
+        .map_err(|error| verification.explain_if_known(error))?;
     let awaited = Instant::now();
     let verified = verification.wait()?;
     let verify_model = awaited.elapsed();

@@ -43,15 +43,6 @@ impl fmt::Display for Format {
     }
 }
 
-/// SHA-256 of one file of a checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct FileHash {
-    /// File as it was opened.
-    pub file: String,
-    /// Hash in lower-case hexadecimal.
-    pub sha256: String,
-}
-
 /// A checkpoint: named tensors that stay in their files until they are looked at.
 ///
 /// Opening reads headers only, so files of many gigabytes open in milliseconds. Every offset was
@@ -135,17 +126,7 @@ impl Checkpoint {
         self.files.iter().map(|(file, _)| file.as_str())
     }
 
-    /// SHA-256 of every file. Reads all of them.
-    pub fn sha256(&self) -> Vec<FileHash> {
-        let hashes = self.begin_sha256();
-        let known = |(file, hash): (&String, BackgroundHash)| FileHash {
-            file: file.clone(),
-            sha256: hash.wait(),
-        };
-        self.files.iter().map(|(file, _)| file).zip(hashes).map(known).collect()
-    }
-
-    /// Begins to hash every file, in the order of [`Self::files`].
+    /// Begins to hash every file, each with a thread of its own, in the order of [`Self::files`].
     pub fn begin_sha256(&self) -> Vec<BackgroundHash> {
         self.files.iter().map(|(_, bytes)| BackgroundHash::start(bytes.clone())).collect()
     }
