@@ -5,26 +5,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use virnucpro_backend::cuda::{CudaActivation, CudaBackend, CudaError, CudaLinear, CudaOptions};
+mod common;
+
+use common::open_gpu;
+use virnucpro_backend::cuda::{CudaActivation, CudaBackend, CudaError, CudaLinear};
 use virnucpro_backend::selftest::{Random, check_operations, operation_tolerance};
 use virnucpro_backend::{
     Backend, DType, Epilogue, NormWeights, PackedView, Precision, RotarySpec, TensorView,
 };
 
-fn open(precision: Precision) -> Option<CudaBackend> {
-    match CudaBackend::open(&CudaOptions { precision, ..CudaOptions::default() }) {
-        Ok(backend) => Some(backend),
-        Err(CudaError::Capability { .. }) => None,
-        Err(error) if std::env::var_os("VIRNUCPRO_TEST_GPU").is_some() => panic!("{error}"),
-        Err(error) => {
-            eprintln!("skipped: {error}");
-            None
-        }
-    }
-}
-
 fn check(precision: Precision) {
-    let Some(backend) = open(precision) else { return };
+    let Some(backend) = open_gpu(precision) else { return };
     check_all(&backend, &[1, 2]);
 }
 
@@ -61,7 +52,7 @@ fn gpu_operations_match_twin_bf16() {
 #[test]
 fn gpu_operations_apart_match_twin() {
     for precision in [Precision::F16, Precision::Bf16] {
-        let Some(backend) = open(precision) else { return };
+        let Some(backend) = open_gpu(precision) else { return };
         backend.without_fusing(|| check_all(&backend, &[3]));
     }
 }
@@ -120,7 +111,7 @@ fn check_fused(backend: &CudaBackend, family: &str, cols: usize, run: impl Fn() 
 #[test]
 fn gpu_linear_with_gelu_equals_product_and_gelu_apart() {
     for precision in [Precision::F16, Precision::Bf16] {
-        let Some(backend) = open(precision) else { return };
+        let Some(backend) = open_gpu(precision) else { return };
         for (rows, inputs, outputs) in [(1, 256, 256), (300, 320, 1280), (1000, 1280, 5120)] {
             let case = Case::new(rows, inputs, outputs);
             let layer = case.layer(&backend);
@@ -137,7 +128,7 @@ fn gpu_linear_with_gelu_equals_product_and_gelu_apart() {
 #[test]
 fn gpu_linear_with_gated_gelu_equals_product_and_gate_apart() {
     for precision in [Precision::F16, Precision::Bf16] {
-        let Some(backend) = open(precision) else { return };
+        let Some(backend) = open_gpu(precision) else { return };
         for (rows, inputs, width) in [(1, 256, 128), (300, 320, 384), (1000, 768, 3072)] {
             let case = Case::new(rows, inputs, 2 * width);
             let layer = backend.linear_weights(&[case.views().0], &[]).unwrap();
@@ -155,7 +146,7 @@ fn gpu_linear_with_gated_gelu_equals_product_and_gate_apart() {
 #[test]
 fn gpu_linear_with_rotary_equals_product_and_rotary_apart() {
     for precision in [Precision::F16, Precision::Bf16] {
-        let Some(backend) = open(precision) else { return };
+        let Some(backend) = open_gpu(precision) else { return };
         for (seqlen, inputs, num_heads) in [(1, 256, 4), (300, 320, 8), (1000, 1280, 20)] {
             // Three sequences, of which the last is twice as long.
             let cu_seqlens = [0, seqlen, 2 * seqlen, 4 * seqlen];
@@ -187,7 +178,7 @@ fn gpu_linear_with_rotary_equals_product_and_rotary_apart() {
 #[test]
 fn gpu_norm_after_residual_equals_norm_of_the_same_rows_from_the_host() {
     for precision in [Precision::F16, Precision::Bf16] {
-        let Some(backend) = open(precision) else { return };
+        let Some(backend) = open_gpu(precision) else { return };
         let (rows, inputs, hidden, outputs) = (300, 320, 1280, 512);
         let (first, second) = (Case::new(rows, inputs, hidden), Case::new(rows, hidden, outputs));
         let (gamma, beta) = (vec![1.5; hidden], vec![0.25; hidden]);
@@ -226,7 +217,7 @@ fn gpu_norm_after_residual_equals_norm_of_the_same_rows_from_the_host() {
 /// A race shows as other bits in another run, or as a value that nobody wrote.
 #[test]
 fn gpu_fused_kernels_give_the_same_bits_again_and_again() {
-    let Some(backend) = open(Precision::F16) else { return };
+    let Some(backend) = open_gpu(Precision::F16) else { return };
     // Steps that are no whole rounds of the ring of stages, and rounds with 8 and with 16 parts.
     for inputs in [640, 768, 1280] {
         check_same_bits(&backend, inputs);

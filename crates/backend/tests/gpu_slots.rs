@@ -9,9 +9,9 @@
 
 mod common;
 
-use common::{Packed, bytes, view};
-use virnucpro_backend::cuda::{CudaActivation, CudaBackend, CudaBatch, CudaOptions, CudaSlot};
-use virnucpro_backend::{Backend, BackendError, PoolSpec};
+use common::{Packed, bytes, open_gpu, view};
+use virnucpro_backend::cuda::{CudaActivation, CudaBackend, CudaBatch, CudaSlot};
+use virnucpro_backend::{Backend, BackendError, PoolSpec, Precision};
 
 const WIDTH: usize = 256;
 const VOCABULARY: u32 = 32;
@@ -31,14 +31,7 @@ struct Embedder {
 
 impl Embedder {
     fn open() -> Option<Self> {
-        let backend = match CudaBackend::open(&CudaOptions::default()) {
-            Ok(backend) => backend,
-            Err(error) if std::env::var_os("VIRNUCPRO_TEST_GPU").is_some() => panic!("{error}"),
-            Err(error) => {
-                eprintln!("skipped: {error}");
-                return None;
-            }
-        };
+        let backend = open_gpu(Precision::F16)?;
         let rows: Vec<f32> = (0..VOCABULARY).flat_map(|id| [id as f32; WIDTH]).collect();
         let table = backend.table(&view(&bytes(&rows), &[VOCABULARY as usize, WIDTH])).unwrap();
         Some(Self { backend, table, slow: Packed::new(&[vec![1; SLOW_TOKENS]]) })

@@ -1,7 +1,8 @@
 //! Random ragged batches and weights shared by the backend tests.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
-use virnucpro_backend::{DType, PackedView, TensorView};
+use virnucpro_backend::cuda::{CudaBackend, CudaError, CudaOptions};
+use virnucpro_backend::{DType, PackedView, Precision, TensorView};
 
 /// A small deterministic generator (xorshift), so that failures repeat.
 pub struct Random(u64);
@@ -69,4 +70,20 @@ pub fn bytes(values: &[f32]) -> Vec<u8> {
 /// A view of f32 bytes.
 pub fn view<'a>(bytes: &'a [u8], shape: &[usize]) -> TensorView<'a> {
     TensorView::new(DType::F32, shape.to_vec(), bytes).expect("lengths fit")
+}
+
+/// A backend on a GPU in this precision, if there is one that has it.
+///
+/// # Panics
+/// Where a GPU is promised by `VIRNUCPRO_TEST_GPU=1` and is missing.
+pub fn open_gpu(precision: Precision) -> Option<CudaBackend> {
+    match CudaBackend::open(&CudaOptions { precision, ..CudaOptions::default() }) {
+        Ok(backend) => Some(backend),
+        Err(CudaError::Capability { .. }) => None,
+        Err(error) if std::env::var_os("VIRNUCPRO_TEST_GPU").is_some() => panic!("{error}"),
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+    }
 }

@@ -113,13 +113,17 @@ fn bundle_altered_weights_are_found_while_they_are_used() {
     assert!(open().wait().is_ok());
     let other = ModelError::NoLmHead;
     assert!(matches!(open().explain(other), ModelError::NoLmHead));
+    assert!(matches!(open().explain_if_known(ModelError::NoLmHead), ModelError::NoLmHead));
     for name in ["esm2/model.safetensors", "dnabert_s/model.safetensors"] {
         let path = folder.join(name);
         let good = fs::read(&path).unwrap();
         let mut altered = good.clone();
         *altered.last_mut().unwrap() ^= 1;
         fs::write(&path, altered).unwrap();
-        let is_named = |error: ModelError| matches!(&error, ModelError::HashMismatch { file, .. } if file == name);
+        let is_named = |error: ModelError| match error {
+            ModelError::HashMismatch { file, .. } => file == name,
+            _ => false,
+        };
         assert!(is_named(open().wait().unwrap_err()));
         assert!(is_named(open().explain(ModelError::NoLmHead)));
         let mut verification = open();
@@ -133,6 +137,7 @@ fn bundle_altered_weights_are_found_while_they_are_used() {
         };
         assert!(is_named(found));
         assert!(is_named(verification.wait().unwrap_err()), "it is not forgotten");
+        assert!(is_named(verification.explain_if_known(ModelError::NoLmHead)));
         // Not even a header.
         fs::write(&path, "nothing").unwrap();
         assert!(is_named(read_all(&folder).unwrap_err()));

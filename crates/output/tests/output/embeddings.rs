@@ -212,6 +212,7 @@ fn embedding_file_settings_are_checked() {
     for key in ["ids", "tool"] {
         assert!(matches!(begun.add_metadata(key, "x"), Err(Error::EmbeddingSpec { .. })), "{key}");
     }
+    begun.add_metadata("other", "x").unwrap();
     drop(begun);
     assert!(names_in(folder.path()).is_empty());
     create("E.NPY", spec(3, EmbeddingLayout::Pooled)).unwrap().finish().unwrap();
